@@ -1,0 +1,121 @@
+"""The exceptions of this project and the exit code each one means on a command line.
+
+::
+
+    MedcoreError                2  bad input or usage
+     +- InputError              2  a file or value cannot be what it should be
+     |   +- ConfigError         2  a settings file or option is wrong
+     |   +- MissingExtraError   2  an optional dependency is not installed
+     +- OutputError             3  output cannot be written
+     |   +- OutputExistsError   3  it exists and overwriting was not asked for
+     |   +- LockedError         3  another process is using the folder
+     |   +- DiskFullError       4  no space left
+     +- NumericalError          5  a computation has no usable result
+     +- OutOfMemoryError        6  a computation does not fit
+     +- PartialFailureError     7  some of many subjects failed
+     +- CheckFailedError        8  a check found faults
+
+Every message is one sentence, ``<what>: <problem>; <what to do>``: it names the value that came and how to mend it. It never
+holds patient identifiers.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+class MedcoreError(Exception):
+    """Root of all errors raised on purpose.
+
+    Parameters
+    ----------
+    what
+        The file, option or quantity concerned.
+    problem
+        What was expected and what came, with the value.
+    hint
+        What the user can do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str | Path, problem: str, hint: str) -> None:
+        self.what, self.problem, self.hint = str(what), problem, hint
+        super().__init__(what, problem, hint)
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.what}: {self.problem}; {self.hint}".split())
+
+
+class InputError(MedcoreError):
+    """A file or value given by the user cannot be used."""
+
+
+class ConfigError(InputError):
+    """A settings file, recipe key or option is wrong."""
+
+
+class MissingExtraError(InputError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, module: str, requirement: str, purpose: str) -> None:
+        super().__init__(purpose, f"the Python module {module!r} is not installed", f"run: pip install '{requirement}'")
+
+
+class OutputError(MedcoreError):
+    """Output cannot be written."""
+
+    exit_code = 3
+
+
+class OutputExistsError(OutputError):
+    """The output exists and overwriting was not asked for."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(path, "exists already", "choose another output or add --force to replace it")
+
+
+class LockedError(OutputError):
+    """Another process works in the same folder."""
+
+
+class DiskFullError(OutputError):
+    """No space is left where the output should go."""
+
+    exit_code = 4
+
+
+class NumericalError(MedcoreError):
+    """A computation has no usable result."""
+
+    exit_code = 5
+
+
+class OutOfMemoryError(MedcoreError):
+    """A computation does not fit into memory."""
+
+    exit_code = 6
+
+
+class PartialFailureError(MedcoreError):
+    """Some of many subjects failed; the results of the others are complete."""
+
+    exit_code = 7
+
+
+class CheckFailedError(MedcoreError):
+    """A check ran and found faults."""
+
+    exit_code = 8
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def output_error(path: str | Path, error: OSError) -> OutputError:
+    """Turn an operating-system error met while writing `path` into the error a user should see."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFullError(path, f"the disk is full ({reason})", "free some space or write elsewhere")
+    return OutputError(path, f"cannot be written ({reason})", "choose a folder you may write to")

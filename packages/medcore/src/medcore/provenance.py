@@ -1,0 +1,90 @@
+"""``run.json``: what made a result, from what, with which settings, and how it ended."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medcore.atomic import sha256_file, write_json
+from medcore.config import to_mapping
+
+RUN_FILE = "run.json"
+_LIBRARIES = ("medcore", "puq-qmri", "vrft-aug", "numpy", "scipy", "torch", "transformers", "trl", "finufft", "pydicom", "nibabel")
+
+
+def versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
+    """Installed versions of those `names` that are installed, and Python's; imports nothing."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
+    """SHA-256 of every input file by its file name path; folders are walked in sorted order."""
+    files = (f for p in map(Path, paths) for f in ([p] if p.is_file() else sorted(q for q in p.rglob("*") if q.is_file())))
+    return {str(f): sha256_file(f) for f in files}
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """Collects the facts of one run and writes them as ``run.json``.
+
+    Parameters
+    ----------
+    command
+        What was asked for, for example ``"puq-qmri fit"``.
+    settings
+        Resolved settings, a dataclass or mapping.
+    seed
+        Random seed, if one was used.
+    inputs
+        Input files or folders; their hashes are taken when the record is made, before anything is computed.
+    device
+        ``"cpu"`` or a GPU's name.
+    extra
+        Further JSON-ready facts (for example which rule chose a parameter).
+    """
+
+    command: str
+    settings: Any
+    seed: int | None = None
+    inputs: Iterable[str | Path] = ()
+    device: str = "cpu"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._start = time.monotonic()
+        self._started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._hashes = hash_inputs(self.inputs)
+
+    def as_dict(self, exit_state: str = "complete") -> dict[str, Any]:
+        """The record as plain values, with the wall time until now."""
+        settings: Mapping[str, Any] = to_mapping(self.settings)
+        return {
+            "command": self.command,
+            "exit_state": exit_state,
+            "versions": versions(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "device": self.device,
+            "seed": self.seed,
+            "started": self._started,
+            "wall_time_s": round(time.monotonic() - self._start, 3),
+            "settings": settings,
+            "inputs": self._hashes,
+            **self.extra,
+        }
+
+    def write(self, folder: str | Path, exit_state: str = "complete") -> dict[str, Any]:
+        """Write ``run.json`` into `folder` and return its content."""
+        record = self.as_dict(exit_state)
+        write_json(Path(folder) / RUN_FILE, record)
+        return record
