@@ -1,0 +1,21 @@
+import importlib.metadata
+
+project = "medcore, puq-qmri, vrft-aug"
+author = "The developers"
+copyright = "2026, the developers"
+version = release = importlib.metadata.version("medcore")
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.apidoc", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+# The READMEs are included for both sites; their links to files of the repository have no target here.
+suppress_warnings = ["myst.xref_missing", "myst.header"]
+apidoc_modules = [
+    {"path": f"../packages/{folder}/src/{name}", "destination": f"{folder}/reference", "separate_modules": True, "module_first": True}
+    for folder, name in [("medcore", "medcore"), ("puq-qmri", "puq_qmri"), ("vrft-aug", "vrft_aug")]
+]
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True}
+numpydoc_show_class_members = False
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "medcore · puq-qmri · vrft-aug"
