@@ -1,0 +1,124 @@
+"""HDF5 files from strangers: opened read-only, and refused where they reach into other files.
+
+A crafted HDF5 file can show the content of any file the reader may read, through external links, external raw storage and
+virtual datasets. All three are found and refused before any value is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from medcore.errors import InputError, MedcoreError
+from medcore.io.limits import check_size, existing_file
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+_MAX_OBJECTS = 100_000
+_HINT = "get another copy of the file"
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether `path` starts with the HDF5 signature, possibly after a user block."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        offset = 0
+        while offset + len(MAGIC) <= size:
+            file.seek(offset)
+            if file.read(len(MAGIC)) == MAGIC:
+                return True
+            offset = max(512, offset * 2)
+    return False
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """Open a file for reading only, after checking that it holds no door to other files.
+
+    Every error of the HDF5 library inside the block becomes an :class:`InputError`.
+
+    Raises
+    ------
+    InputError
+        If it is missing, not HDF5, damaged, or refers to other files.
+    """
+    path = existing_file(path)
+    if not is_hdf5(path):
+        raise InputError(path, "is not an HDF5 file", "give an HDF5 file")
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            _refuse_doors(path, file)
+            yield file
+    except MedcoreError:
+        raise
+    except MemoryError as error:
+        raise InputError(path, "asks for more memory than there is", _HINT) from error
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        SystemError,
+    ) as error:
+        raise InputError(path, f"is damaged HDF5 ({_short(error)})", _HINT) from error
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def _refuse_doors(path: Path, file: h5py.File) -> None:
+    """Walk all groups without following links; refuse links, storage and virtual data in other files, and soft links."""
+    pending: list[h5py.Group] = [file]
+    seen: set[Any] = set()
+    while pending:
+        group = pending.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
+        if len(seen) > _MAX_OBJECTS:
+            raise InputError(path, f"holds more than {_MAX_OBJECTS} groups", _HINT)
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise InputError(path, f"links {group.name}/{name} to another file", "copy the data into one file first")
+            if isinstance(link, h5py.SoftLink):
+                continue
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                pending.append(item)
+            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise InputError(path, f"stores {item.name} in another file", "copy the data into one file first")
+
+
+def member(group: h5py.Group, name: str, path: Path) -> Any:
+    """The object `name` of `group`, not through a soft link.
+
+    Raises
+    ------
+    InputError
+        If it is absent (the present names are listed) or a soft link.
+    """
+    if name not in group or isinstance(group.get(name, getlink=True), h5py.SoftLink):
+        present = ", ".join(sorted(group)[:10]) or "nothing"
+        raise InputError(path, f"has no {name!r} in {group.name!r}, only {present}", "give an ISMRMRD file or name the group")
+    return group[name]
+
+
+def read_array(dataset: h5py.Dataset, path: Path) -> np.ndarray[Any, Any]:
+    """All values of a plain dataset, within the budgets of :mod:`medcore.io.limits`; (real, imag) pairs become complex."""
+    check_size(path, dataset.shape or (1,), dataset.dtype.itemsize, path.stat().st_size)
+    values = np.asarray(dataset[()])
+    names = values.dtype.names
+    if names is not None and len(names) == 2 and values.dtype[0] == values.dtype[1]:
+        return np.asarray(values[names[0]] + 1j * values[names[1]])
+    return values

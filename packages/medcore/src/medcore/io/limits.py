@@ -1,0 +1,64 @@
+"""Budgets that a file may claim: checked before memory is taken, so that a lying header cannot exhaust the machine."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from medcore.errors import InputError
+
+FREE_BYTES = 256 << 20
+"""Arrays up to this size are never questioned."""
+MAX_EXPANSION = 200
+"""Larger arrays may hold at most this many times the bytes of their file."""
+MAX_BYTES = int(os.environ.get("MEDCORE_MAX_BYTES", str(64 << 30)))
+"""No array may be larger than this; the environment variable MEDCORE_MAX_BYTES changes it."""
+
+
+def existing_file(path: str | Path) -> Path:
+    """`path` as a readable, regular, non-empty file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, a folder, a special file, empty or unreadable.
+    """
+    path = Path(path)
+    hint = "check the path"
+    try:
+        if not path.exists():
+            raise InputError(path, "does not exist", hint)
+        if not path.is_file():
+            raise InputError(path, "is not a file", hint)
+        if path.stat().st_size == 0:
+            raise InputError(path, "is empty", "get another copy of the file")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", hint) from error
+    except ValueError as error:  # a NUL character in the name
+        raise InputError(repr(path), f"is no file name ({error})", hint) from error
+    return path
+
+
+def check_size(path: str | Path, shape: Sequence[int], itemsize: int, file_bytes: int) -> None:
+    """Refuse to allocate an array that its file cannot plausibly fill.
+
+    Raises
+    ------
+    InputError
+        If a length is not positive or the array exceeds the budgets of this module.
+    """
+    if any(n < 1 for n in shape):
+        raise InputError(path, f"claims the shape {tuple(shape)}", "get another copy of the file")
+    size = math.prod(int(n) for n in shape) * itemsize
+    if size > FREE_BYTES and size > MAX_EXPANSION * file_bytes:
+        raise InputError(
+            path,
+            f"claims {size} bytes of data of shape {tuple(shape)} in a file of {file_bytes} bytes",
+            "get another copy of the file",
+        )
+    if size > MAX_BYTES:
+        raise InputError(path, f"needs {size} bytes of memory", f"the limit is {MAX_BYTES}, set MEDCORE_MAX_BYTES to raise it")
