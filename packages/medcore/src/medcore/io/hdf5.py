@@ -14,7 +14,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from medcore.errors import InputError, MedcoreError
+from medcore.errors import InputError
+from medcore.io.guard import foreign_errors
 from medcore.io.limits import check_size, existing_file
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -49,30 +50,9 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     path = existing_file(path)
     if not is_hdf5(path):
         raise InputError(path, "is not an HDF5 file", "give an HDF5 file")
-    try:
-        with h5py.File(path, "r", locking="best-effort") as file:
-            _refuse_doors(path, file)
-            yield file
-    except MedcoreError:
-        raise
-    except MemoryError as error:
-        raise InputError(path, "asks for more memory than there is", _HINT) from error
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        SystemError,
-    ) as error:
-        raise InputError(path, f"is damaged HDF5 ({_short(error)})", _HINT) from error
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    with foreign_errors(path, "is damaged HDF5"), h5py.File(path, "r", locking="best-effort") as file:
+        _refuse_doors(path, file)
+        yield file
 
 
 def _refuse_doors(path: Path, file: h5py.File) -> None:

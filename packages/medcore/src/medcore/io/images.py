@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ _LONGEST = {"te": 1.0, "ti": 30.0, "tr": 60.0}
 _WORDS = {"te": "echo time", "ti": "inversion time", "tr": "repetition time", "flip_angle": "flip angle"}
 
 
-def checked_times(times: dict[str, Any], n_contrasts: int, what: str | Path) -> dict[str, NDArray[np.float64]]:
+def checked_times(times: Mapping[str, Any], n_contrasts: int, what: str | Path) -> dict[str, NDArray[np.float64]]:
     """Times as float64 vectors of length `n_contrasts`.
 
     Raises
@@ -48,7 +48,7 @@ def checked_times(times: dict[str, Any], n_contrasts: int, what: str | Path) -> 
     return checked
 
 
-def check_seconds(times: dict[str, Any], what: str | Path) -> None:
+def check_seconds(times: Mapping[str, Any], what: str | Path) -> None:
     """Refuse times that look like milliseconds: an echo time above 1 s, inversion above 30 s, repetition above 60 s.
 
     Raises

@@ -15,6 +15,7 @@ import defusedxml.ElementTree
 from defusedxml import DefusedXmlException
 
 from medcore.errors import InputError
+from medcore.io.guard import reason
 from medcore.io.ismrmrd.layout import MAX_COUNT
 from medcore.units import GYROMAGNETIC_RATIO_PROTON, deg_to_rad, rad_to_deg
 
@@ -67,7 +68,7 @@ def parse_header(xml: bytes, path: str | Path) -> Header:
     try:
         root = defusedxml.ElementTree.fromstring(xml, forbid_dtd=True)
     except (ParseError, DefusedXmlException, UnicodeDecodeError, ValueError, LookupError) as error:
-        raise InputError(path, f"has an XML header that cannot be read ({_short(error)})", _HINT) from error
+        raise InputError(path, f"has an XML header that cannot be read ({reason(error)})", _HINT) from error
     encodings = _all(root, "encoding")
     if not encodings:
         raise InputError(path, "has an XML header without an encoding", _HINT)
@@ -186,7 +187,7 @@ def _meta(root: Element, path: str | Path) -> tuple[dict[str, Any], list[str]]:
             stored = json.loads(own)
             return dict(stored["meta"]), [str(r) for r in stored["repairs"]]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(path, f"has a damaged user parameter {META_PARAMETER!r} ({_short(error)})", _HINT) from error
+            raise InputError(path, f"has a damaged user parameter {META_PARAMETER!r} ({reason(error)})", _HINT) from error
     places = {
         "vendor": "acquisitionSystemInformation/systemVendor",
         "model": "acquisitionSystemInformation/systemModel",
@@ -238,10 +239,6 @@ def _find(node: Element, place: str) -> Element | None:
 def _text(node: Element, place: str) -> str | None:
     found = _find(node, place)
     return None if found is None or found.text is None else found.text.strip()
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120]
 
 
 def render_header(header: Header, *, contrasts: int) -> bytes:

@@ -1,0 +1,220 @@
+"""NIfTI images with BIDS sidecars: read strictly, written atomically."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcore.atomic import check_writable, write_bytes, write_json
+from medcore.errors import InputError
+from medcore.io.guard import foreign_errors
+from medcore.io.images import ImageSeries, check_seconds, checked_affine, checked_times
+from medcore.io.limits import check_size, existing_file
+from medcore.io.nifti_header import HEADER_BYTES, NiftiHeader, parse_header
+from medcore.io.sidecar import read_json, sidecar_meta, sidecar_path, sidecar_times
+
+GZIP_MAGIC = b"\x1f\x8b"
+_HINT = "get another copy of the file"
+_ENTITY = re.compile(r"_(echo|inv|flip)-(\d+)(?=[_.])")
+
+
+def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> ImageSeries:
+    """Read a 3-D or 4-D NIfTI file; the fourth axis becomes the contrasts.
+
+    Parameters
+    ----------
+    path
+        ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2. A JSON file of the same name beside it gives the times.
+    times
+        Times in seconds and flip angles in radians, instead of those of the sidecar.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, cut, fails its checksum, or has a header that contradicts it; if a time of the sidecar looks like
+        milliseconds or the number of times is not the number of images.
+    """
+    path = Path(path)
+    content, header = _content(existing_file(path))
+    data, affine = _image(content, header, path)
+    sidecar = sidecar_path(path)
+    stated = read_json(sidecar) if sidecar.exists() else {}
+    if times is None:
+        times = sidecar_times(stated, len(data), sidecar)
+    else:
+        times = checked_times(times, len(data), path)
+        check_seconds(times, path)
+    return ImageSeries(
+        data=data, affine=affine, times=dict(times), meta=sidecar_meta(stated), repairs=header.repairs, source=str(path)
+    )
+
+
+def read_nifti_series(paths: Sequence[str | Path], *, times: Mapping[str, Any] | None = None) -> ImageSeries:
+    """Read several 3-D NIfTI files of one volume as one series, sorted by the time that differs between them.
+
+    Parameters
+    ----------
+    paths
+        The files; each needs a sidecar with its times unless `times` is given.
+    times
+        One value per file, in the order of `paths`, in seconds and radians; the files then stay in that order.
+
+    Raises
+    ------
+    InputError
+        If shapes or positions differ, a sidecar or an echo, inversion or flip number is missing, or no time differs.
+    """
+    files = [Path(p) for p in paths]
+    if not files:
+        raise InputError("NIfTI files", "are none", "name at least one file")
+    _check_entities(files)
+    images = [read_nifti(f, times=None if times is None else {}) for f in files]
+    first = images[0]
+    for image in images:
+        if image.n_contrasts != 1:
+            raise InputError(image.source, f"holds {image.n_contrasts} images", "give 3-D files, or one 4-D file alone")
+        if image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-5):
+            raise InputError(image.source, f"has another shape or position than {first.source}", "register the images first")
+    if times is None:
+        images = _sorted_by_time(images)
+        keys = [k for k in images[0].times if all(k in image.times for image in images)]
+        times = {k: np.concatenate([image.times[k] for image in images]) for k in keys}
+    else:
+        check_seconds(times, first.source)
+    return dataclasses.replace(
+        first,
+        data=np.concatenate([image.data for image in images]),
+        times=dict(times),
+        repairs=tuple(dict.fromkeys(r for image in images for r in image.repairs)),
+        source=", ".join(image.source for image in images),
+    )
+
+
+def write_nifti(
+    path: str | Path,
+    data: NDArray[Any],
+    affine: NDArray[np.floating],
+    *,
+    sidecar: Mapping[str, Any] | None = None,
+    force: bool = False,
+) -> None:
+    """Write an image atomically; equal input gives equal bytes.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.nii`` or ``.nii.gz``.
+    data
+        (z, y, x) or (contrast, z, y, x); any real or complex type that NIfTI knows, written unscaled. Booleans become uint8.
+    affine
+        (4, 4), voxel index (x, y, z, 1) to RAS+ metres; written in millimetres as sform, and as qform where it has no shear.
+    sidecar
+        Content of the JSON file beside it, written first.
+    force
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    InputError
+        If the suffix, the axes or the data type do not fit.
+    OutputExistsError, OutputError, DiskFullError
+        See :func:`medcore.atomic.atomic_file`.
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError(path, "does not end in .nii or .nii.gz", "choose such a name")
+    if data.ndim not in (3, 4) or 0 in data.shape:
+        raise InputError(path, f"cannot hold an array of shape {data.shape}", "give (z, y, x) or (contrast, z, y, x)")
+    content = _encode(data.T if data.ndim == 3 else data.transpose(3, 2, 1, 0), checked_affine(affine, path), path)
+    check_writable(path, force=force)
+    if sidecar is not None:
+        write_json(sidecar_path(path), dict(sidecar), force=force)
+    write_bytes(path, gzip.compress(content, 6, mtime=0) if path.name.endswith(".gz") else content, force=force)
+
+
+def _encode(array: NDArray[Any], affine: NDArray[np.float64], path: Path) -> bytes:
+    import nibabel
+
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    millimetres = affine.copy()
+    millimetres[:3] *= 1e3
+    with foreign_errors(path, f"cannot hold data of type {array.dtype}", "convert it to float32"):
+        image = nibabel.Nifti1Image(array, millimetres, dtype=array.dtype)
+        image.header.set_xyzt_units("mm")
+        image.set_sform(millimetres, code=1)
+        image.set_qform(millimetres, code=1, strip_shears=True)
+        return bytes(image.to_bytes())
+
+
+def _content(path: Path) -> tuple[bytes, NiftiHeader]:
+    """The uncompressed file, complete and with a good checksum, and its header."""
+    file_bytes = path.stat().st_size
+    with path.open("rb") as raw, foreign_errors(path, "cannot be decompressed"):
+        compressed = raw.read(2) == GZIP_MAGIC
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) if compressed else raw as stream:
+            head = stream.read(HEADER_BYTES)
+            header = parse_header(head, path)
+            check_size(path, header.shape, header.itemsize, file_bytes)
+            content = head + stream.read(max(0, header.bytes - len(head)))
+            if len(content) < header.bytes:
+                raise InputError(path, f"is cut: it has {len(content)} of {header.bytes} bytes", _HINT)
+            _check_rest(stream, path)
+    return content, header
+
+
+def _check_rest(stream: Any, path: Path) -> None:
+    """Read to the end, where gzip verifies its checksum; more than 1 MB of further bytes is refused."""
+    if len(stream.read(1 << 20)) == 1 << 20:
+        raise InputError(path, "goes on for more than 1 MB after its data", _HINT)
+
+
+def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Scaled data (contrast, z, y, x) and affine in metres."""
+    import nibabel
+
+    with foreign_errors(path, "is damaged NIfTI"):
+        kind = nibabel.Nifti2Image if content[4:8] == b"n+2\0" else nibabel.Nifti1Image
+        image = kind.from_bytes(content)
+        values = np.asanyarray(image.dataobj).reshape(header.shape)
+        affine = np.array(image.affine, dtype=np.float64)
+    affine = checked_affine(affine, path)
+    affine[:3] *= header.metres
+    with np.errstate(over="ignore"):
+        data = values.transpose(3, 2, 1, 0).astype(np.complex64 if header.is_complex else np.float32)
+    if np.isinf(data).any():
+        raise InputError(path, "holds infinite values or values beyond the range of 32-bit numbers", "rescale the image")
+    return np.ascontiguousarray(data), affine
+
+
+def _check_entities(files: list[Path]) -> None:
+    """Echo, inversion and flip numbers in BIDS names must run from 1 without a gap."""
+    for entity in ("echo", "inv", "flip"):
+        numbers = {int(n) for f in files for e, n in _ENTITY.findall(f.name) if e == entity}
+        missing = set(range(1, max(numbers, default=0) + 1)) - numbers
+        if missing:
+            raise InputError(files[0].parent, f"lacks {entity} {min(missing)} of {max(numbers)}", "add the missing file")
+
+
+def _sorted_by_time(images: list[ImageSeries]) -> list[ImageSeries]:
+    for key in ("te", "ti", "flip_angle", "tr"):
+        values = [float(image.times[key][0]) if key in image.times else math.nan for image in images]
+        if any(map(math.isnan, values)):
+            if not all(map(math.isnan, values)):
+                source = images[[math.isnan(v) for v in values].index(True)].source
+                raise InputError(source, "has no sidecar with the time the other images state", "add it")
+            continue
+        if len(set(values)) == len(values):
+            return [images[i] for i in np.argsort(values)]
+    if len(images) == 1:
+        return images
+    raise InputError(images[0].source, "differs from the other images in no time", "add sidecars, or give the times")

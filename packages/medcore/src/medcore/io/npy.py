@@ -1,0 +1,182 @@
+"""Plain NumPy arrays: images without geometry, and k-space without a header."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcore.errors import InputError
+from medcore.io.geometry import centred_affine
+from medcore.io.guard import foreign_errors
+from medcore.io.images import ImageSeries, check_seconds
+from medcore.io.kspace import KSpace
+from medcore.io.limits import check_size, existing_file
+
+NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
+VOXEL = 1e-3
+"""Edge length in metres assumed where a file knows none."""
+
+
+def load_array(path: str | Path, *, key: str | None = None) -> NDArray[Any]:
+    """Load a numeric array from ``.npy`` or ``.npz`` without unpickling anything.
+
+    Parameters
+    ----------
+    path
+        The file.
+    key
+        Which array of an ``.npz`` file; needed where it holds several.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, cut, holds objects, claims more than it can hold, or `key` is not in it.
+    """
+    path = existing_file(path)
+    with path.open("rb") as file:
+        magic = file.read(6)
+        file.seek(0)
+        if magic == NPY_MAGIC:
+            return _load_npy(file, path, path.stat().st_size)
+        if magic[:4] != ZIP_MAGIC:
+            raise InputError(path, "is neither .npy nor .npz", "give a file written by numpy.save or numpy.savez")
+        with foreign_errors(path, "is a damaged .npz file"), zipfile.ZipFile(file) as archive:
+            names = [n.removesuffix(".npy") for n in archive.namelist()]
+            if key is None and len(names) == 1:
+                key = names[0]
+            if key is None or key not in names:
+                raise InputError(path, f"holds {', '.join(names[:20])}", "choose one array with key=")
+            with archive.open(f"{key}.npy") as member:
+                if member.read(6) != NPY_MAGIC:
+                    raise InputError(path, f"holds {key!r}, which is no array", "give a file written by numpy.savez")
+            with archive.open(f"{key}.npy") as member:
+                return _load_npy(member, path, path.stat().st_size)
+
+
+def _load_npy(file: IO[bytes], path: Path, file_bytes: int) -> NDArray[Any]:
+    with foreign_errors(path, "is a damaged .npy file"):
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise InputError(path, f"has .npy version {version}", "save it again with a current NumPy")
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.kind not in "biufc":
+            raise InputError(path, f"holds values of type {dtype}", "save an array of numbers")
+        check_size(path, shape or (1,), dtype.itemsize, file_bytes)
+        count = int(np.prod(shape))
+        content = file.read(count * dtype.itemsize)
+        if len(content) != count * dtype.itemsize:
+            raise InputError(
+                path, f"is cut: it has {len(content)} of {count * dtype.itemsize} bytes", "get another copy of the file"
+            )
+        if file.read(1):
+            raise InputError(path, "goes on after its data", "get another copy of the file")
+        return np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def read_npy(
+    path: str | Path, *, contrast_axis: int | None = None, times: Mapping[str, Any] | None = None, key: str | None = None
+) -> ImageSeries:
+    """Read an array as images.
+
+    Two axes are (y, x), one contrast. Three axes are (y, x, contrast) by default, four are (contrast, z, y, x). A file without
+    geometry gets voxels of 1 mm, which `repairs` says.
+
+    Parameters
+    ----------
+    path
+        ``.npy`` or ``.npz`` file.
+    contrast_axis
+        Which axis holds the contrasts; by default -1 for three axes, 0 for four.
+    times
+        Times in seconds and flip angles in radians.
+    key
+        Which array of an ``.npz`` file.
+
+    Raises
+    ------
+    InputError
+        See :func:`load_array`; also for another number of axes, infinite values, or times that do not fit.
+    """
+    values = load_array(path, key=key)
+    if values.ndim not in (2, 3, 4) or 0 in values.shape:
+        raise InputError(path, f"holds an array of shape {values.shape}", "give two to four axes")
+    if values.ndim == 2:
+        values = values[None]
+    else:
+        axis = {3: -1, 4: 0}[values.ndim] if contrast_axis is None else contrast_axis
+        if not -values.ndim <= axis < values.ndim:
+            raise InputError(path, f"has no axis {axis}", f"choose from 0 to {values.ndim - 1}")
+        values = np.moveaxis(values, axis, 0)
+    volume = values[:, None] if values.ndim == 3 else values
+    with np.errstate(over="ignore"):
+        data = np.ascontiguousarray(volume, dtype=np.complex64 if np.iscomplexobj(volume) else np.float32)
+    if np.isinf(data).any():
+        raise InputError(path, "holds infinite values or values beyond the range of 32-bit numbers", "rescale the array")
+    check_seconds(times or {}, path)
+    z, y, x = data.shape[1:]
+    affine = centred_affine((z, y, x), (z * VOXEL, y * VOXEL, x * VOXEL))
+    repairs = ("no geometry in the file, voxels of 1 mm assumed",)
+    return ImageSeries(data=data, affine=affine, times=dict(times or {}), repairs=repairs, source=str(path))
+
+
+def read_npy_kspace(
+    path: str | Path,
+    *,
+    fov: Sequence[float] | None = None,
+    times: Mapping[str, Any] | None = None,
+    key: str | None = None,
+) -> KSpace:
+    """Read a complex array as gridded k-space.
+
+    Three axes are (coil, y, x), four (contrast, coil, y, x), five (contrast, coil, z, y, x); the centre is at ``n // 2``.
+    Where whole points are zero in every coil, they count as not measured.
+
+    Parameters
+    ----------
+    path
+        ``.npy`` or ``.npz`` file.
+    fov
+        Field of view (z, y, x) in metres; by default one millimetre per sample, which `repairs` says.
+    times
+        Times in seconds and flip angles in radians.
+    key
+        Which array of an ``.npz`` file.
+
+    Raises
+    ------
+    InputError
+        See :func:`load_array`; also for real numbers or another number of axes.
+    """
+    values = load_array(path, key=key)
+    if values.dtype.kind != "c" or values.ndim not in (3, 4, 5) or 0 in values.shape:
+        raise InputError(
+            path, f"holds {values.dtype} of shape {values.shape}", "give complex (coil, y, x), ([contrast, coil[, z], y, x)"
+        )
+    data = np.ascontiguousarray(values, dtype=np.complex64)
+    if data.ndim == 3:
+        data = data[None]
+    if data.ndim == 4:
+        data = data[:, :, None]
+    z, y, x = data.shape[2:]
+    repairs = ["no header in the file, taken as gridded k-space (contrast, coil, z, y, x)"]
+    if fov is None:
+        repairs.append("no field of view in the file, 1 mm for each sample assumed")
+        fov = (z * VOXEL, y * VOXEL, x * VOXEL)
+    check_seconds(times or {}, path)
+    mask = (data != 0).any(axis=1)
+    depth, height, width = fov
+    return KSpace(
+        data=data,
+        mask=None if mask.all() else mask,
+        matrix=(z, y, x),
+        fov=(depth, height, width),
+        times=dict(times or {}),
+        repairs=tuple(repairs),
+        source=str(path),
+    )

@@ -1,0 +1,102 @@
+"""BIDS JSON sidecars: read strictly, times checked to be seconds.
+
+Source: Brain Imaging Data Structure 1.11.1, appendix "Quantitative MRI": EchoTime and InversionTime are seconds, FlipAngle degrees.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medcore.errors import InputError
+from medcore.io.guard import reason
+from medcore.io.images import check_seconds
+from medcore.io.limits import existing_file
+from medcore.units import deg_to_rad
+
+MAX_BYTES = 4 << 20
+_KEYS = {
+    "te": ("EchoTime",),
+    "ti": ("InversionTime",),
+    "tr": ("RepetitionTime", "RepetitionTimeExcitation"),
+    "flip_angle": ("FlipAngle",),
+}
+_META = {
+    "vendor": "Manufacturer",
+    "model": "ManufacturersModelName",
+    "field_strength": "MagneticFieldStrength",
+    "sequence": "PulseSequenceType",
+    "units": "Units",
+}
+_HINT = "correct the sidecar"
+
+
+def sidecar_path(image: Path) -> Path:
+    """The JSON file that belongs to a ``.nii`` or ``.nii.gz`` file."""
+    stem = image.name.removesuffix(".gz").removesuffix(".nii")
+    return image.with_name(f"{stem}.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object: at most 4 MB, no key twice, no NaN or infinity.
+
+    Raises
+    ------
+    InputError
+        If it is not that.
+    """
+
+    def no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError(path, f"states {key!r} twice", _HINT)
+            found[key] = value
+        return found
+
+    def no_constants(name: str) -> None:
+        raise InputError(path, f"holds {name}, which JSON has no word for", _HINT)
+
+    size = existing_file(path).stat().st_size
+    if size > MAX_BYTES:
+        raise InputError(path, f"has {size} bytes, more than {MAX_BYTES}", _HINT)
+    try:
+        value = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=no_doubles, parse_constant=no_constants)
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"is not valid JSON ({reason(error)})", _HINT) from error
+    if not isinstance(value, dict):
+        raise InputError(path, f"holds {type(value).__name__}, not an object", _HINT)
+    return value
+
+
+def sidecar_times(content: dict[str, Any], n_contrasts: int, path: Path) -> dict[str, NDArray[np.float64]]:
+    """Times of a sidecar in seconds and radians; a single value holds for all contrasts.
+
+    Raises
+    ------
+    InputError
+        If a value is not a positive number, looks like milliseconds, or comes in another number than the contrasts.
+    """
+    times = {}
+    for key, names in _KEYS.items():
+        name = next((n for n in names if n in content), None)
+        if name is None:
+            continue
+        values = content[name] if isinstance(content[name], list) else [content[name]]
+        if not values or any(isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 < v < 1e9 for v in values):
+            raise InputError(path, f"has {name} = {content[name]!r}", "give positive numbers, times in seconds")
+        if len(values) not in (1, n_contrasts):
+            raise InputError(path, f"has {len(values)} values of {name} for {n_contrasts} images", "give one value for each image")
+        scale = deg_to_rad(1.0) if key == "flip_angle" else 1.0
+        times[key] = np.broadcast_to(scale * np.array(values, dtype=np.float64), (n_contrasts,)).copy()
+    check_seconds(times, path)
+    return times
+
+
+def sidecar_meta(content: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a sidecar that identify nobody."""
+    return {key: content[name] for key, name in _META.items() if isinstance(content.get(name), (str, int, float))}
