@@ -1,6 +1,27 @@
 """Strict readers and atomic writers of medical-imaging files."""
 
+from medcore.io.dicom import SeriesInfo, list_series, read_dicom
 from medcore.io.images import ImageSeries
+from medcore.io.ismrmrd import read_ismrmrd, write_ismrmrd
 from medcore.io.kspace import KSpace
+from medcore.io.nifti import read_nifti, read_nifti_series, write_nifti
+from medcore.io.npy import read_npy, read_npy_kspace
+from medcore.io.opener import open_path as open  # noqa: A004 - medcore.io.open is the public name
+from medcore.io.opener import recognise
 
-__all__ = ["ImageSeries", "KSpace"]
+__all__ = [
+    "ImageSeries",
+    "KSpace",
+    "SeriesInfo",
+    "list_series",
+    "open",
+    "read_dicom",
+    "read_ismrmrd",
+    "read_nifti",
+    "read_nifti_series",
+    "read_npy",
+    "read_npy_kspace",
+    "recognise",
+    "write_ismrmrd",
+    "write_nifti",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,8 +44,6 @@ def find_files(folder: str | Path) -> list[Path]:
     InputError
         If there are more than 100,000 files.
     """
-    import os
-
     found: list[Path] = []
     count = 0
     for root, folders, names in os.walk(folder):
@@ -56,10 +55,17 @@ def find_files(folder: str | Path) -> list[Path]:
             path = Path(root, name)
             if name.upper() == "DICOMDIR" or path.is_symlink() or not path.is_file():
                 continue
-            with path.open("rb") as file:
-                if is_dicom(file.read(132)):
-                    found.append(path)
+            if _has_dicom_magic(path):
+                found.append(path)
     return found
+
+
+def _has_dicom_magic(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
 
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:

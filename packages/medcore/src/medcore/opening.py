@@ -1,0 +1,164 @@
+"""``medcore.open``: images, k-space and datasets by content; and what ``medcore info`` and ``medcore validate`` say of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medcore.atomic import sha256_file
+from medcore.config import to_mapping
+from medcore.errors import InputError
+from medcore.io import ImageSeries, KSpace, list_series, read_dicom
+from medcore.io.opener import open_path, recognise
+from medcore.units import m_to_mm, rad_to_deg, s_to_ms
+
+
+def open(path: str | Path, **options: Any) -> Any:  # noqa: A001 - medcore.open is the public name
+    """Open whatever `path` holds: images, k-space, or a dataset of labelled images.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    options
+        Passed to the reader, see :func:`medcore.io.open` and :func:`medcore.datasets.open_dataset`.
+
+    Returns
+    -------
+    ImageSeries, KSpace or Dataset
+        By content, not by name.
+
+    Raises
+    ------
+    InputError
+        If it is of no known kind or the reader refuses it.
+    """
+    kind = recognise(path)
+    if kind == "medmnist" or (kind is None and Path(path).is_dir()):
+        from medcore.datasets import open_dataset
+
+        return open_dataset(path, **options)
+    return open_path(path, **options)
+
+
+def describe(path: str | Path, **options: Any) -> dict[str, Any]:
+    """JSON-ready facts about `path` that name no patient: kind, axes, times, geometry, repairs, hash.
+
+    A DICOM folder with several series is described as the list of them, unless one is chosen.
+
+    Raises
+    ------
+    InputError
+        See :func:`open`.
+    """
+    kind = recognise(path)
+    facts: dict[str, Any] = {"path": str(path), "format": kind or "dataset"}
+    if Path(path).is_file():
+        facts |= {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)}
+    if kind == "dicom-folder" and not options.get("series"):
+        series = list_series(path)
+        if len(series) > 1:
+            listed = [{"uid": s.uid, "number": s.number, "files": s.n_files, "frames": s.n_frames} for s in series]
+            return facts | {"type": "several series", "series": listed}
+    item = open(path, **options)
+    if isinstance(item, ImageSeries):
+        return facts | _describe_images(item)
+    if isinstance(item, KSpace):
+        return facts | _describe_kspace(item)
+    return facts | {"type": "dataset", "samples": len(item), "card": to_mapping(item.card)}
+
+
+def _times(times: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, values in times.items():
+        name, convert = ("flip_angle_deg", rad_to_deg) if key == "flip_angle" else (f"{key}_ms", s_to_ms)
+        found[name] = [float(f"{v:.9g}") for v in convert(values)]
+    return found
+
+
+def _describe_images(item: ImageSeries) -> dict[str, Any]:
+    finite = np.abs(item.data[np.isfinite(item.data)]) if np.iscomplexobj(item.data) else item.data[np.isfinite(item.data)]
+    return {
+        "type": "images",
+        "axes": dict(zip(("contrast", "z", "y", "x"), item.data.shape, strict=True)),
+        "dtype": str(item.data.dtype),
+        "range": [float(finite.min()), float(finite.max())] if finite.size else None,
+        "not_finite": int(item.data.size - finite.size),
+        "times": _times(item.times),
+        "voxel_mm": [round(m_to_mm(v), 6) for v in item.voxel_size],
+        "affine_m": item.affine.tolist(),
+        "repairs": list(item.repairs),
+        "meta": item.meta,
+    }
+
+
+def _describe_kspace(item: KSpace) -> dict[str, Any]:
+    axes = ("contrast", "coil", "z", "y", "x") if item.is_cartesian else ("contrast", "coil", "spoke", "sample")
+    return {
+        "type": "k-space",
+        "axes": dict(zip(axes, item.data.shape, strict=True)),
+        "dtype": str(item.data.dtype),
+        "sampling": "Cartesian" if item.is_cartesian else "along a trajectory",
+        "sampled_fraction": round(item.sampled_fraction, 6),
+        "times": _times(item.times),
+        "matrix": list(item.matrix),
+        "fov_mm": [round(m_to_mm(v), 6) for v in item.fov],
+        "field_strength_t": item.field_strength,
+        "noise_samples": 0 if item.noise is None else int(item.noise.shape[1]),
+        "coil_maps": item.csm is not None,
+        "affine_m": item.affine.tolist(),
+        "repairs": list(item.repairs),
+        "meta": item.meta,
+    }
+
+
+def find_faults(path: str | Path) -> list[str]:
+    """What is wrong with a file or folder that can be read: repairs, values that are no numbers, empty images.
+
+    Every series of a DICOM folder is checked; one that is refused counts as a fault.
+
+    Raises
+    ------
+    InputError
+        If nothing can be read.
+    """
+    if recognise(path) == "dicom-folder":
+        faults = []
+        for info in list_series(path):
+            try:
+                faults += [f"series {info.number}: {fault}" for fault in _faults(read_dicom(info.paths))]
+            except InputError as error:
+                faults.append(f"series {info.number}: {error.problem}")
+        return faults
+    return _faults(open(path))
+
+
+def _faults(item: Any) -> list[str]:
+    if not isinstance(item, (ImageSeries, KSpace)):
+        return []
+    faults = list(item.repairs)
+    if bad := int((~np.isfinite(item.data)).sum()):
+        faults.append(f"{bad} values are no numbers")
+    empty = [i for i in range(item.n_contrasts) if not np.any(item.data[i])]
+    if empty:
+        faults.append(f"contrasts {empty} are zero everywhere")
+    return faults
+
+
+def lines(facts: dict[str, Any]) -> list[str]:
+    """The facts of :func:`describe` as aligned lines for people."""
+    width = max(len(key) for key in facts) + 2
+    return [f"{key.replace('_', ' '):<{width}}{_in_words(value)}" for key, value in facts.items()]
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{k} {_in_words(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        nested = any(isinstance(v, (list, dict)) for v in value)
+        return (" | " if nested else ", ").join(map(_in_words, value)) or "none"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "not stated"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
