@@ -45,7 +45,7 @@ def environment(session: nox.Session) -> Path:
     found = wheels()
     if not stamp.exists() or stamp.read_text() != mark:
         shutil.rmtree(folder, ignore_errors=True)
-        session.run("python", "-m", "virtualenv", "--quiet", str(folder), external=True)
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder), external=True)
         wanted = [f"{found['medcore']}{EXTRAS}", str(found["puq-qmri"]), str(found["vrft-aug"])]
         session.run(str(scripts / "pip"), "install", "--quiet", *CONSTRAINTS, *wanted, *TOOLS, external=True)
         stamp.write_text(mark)

@@ -10,7 +10,12 @@ myst_heading_anchors = 3
 # The READMEs are included for both sites; their links to files of the repository have no target here.
 suppress_warnings = ["myst.xref_missing", "myst.header"]
 apidoc_modules = [
-    {"path": f"../packages/{folder}/src/{name}", "destination": f"{folder}/reference", "separate_modules": True, "module_first": True}
+    {
+        "path": f"../packages/{folder}/src/{name}",
+        "destination": f"{folder}/reference",
+        "separate_modules": True,
+        "module_first": True,
+    }
     for folder, name in [("medcore", "medcore"), ("puq-qmri", "puq_qmri"), ("vrft-aug", "vrft_aug")]
 ]
 autodoc_typehints = "none"

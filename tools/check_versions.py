@@ -16,7 +16,7 @@ def version(package: str) -> str:
     text = (ROOT / "packages" / package / "src" / PACKAGES[package] / "__about__.py").read_text()
     found = re.fullmatch(r'__version__ = "(\d+\.\d+\.\d+(?:\.dev\d+)?)"\n', text)
     if not found:
-        sys.exit(f"error: {package}: __about__.py must hold one line __version__ = \"x.y.z\"")
+        sys.exit(f'error: {package}: __about__.py must hold one line __version__ = "x.y.z"')
     return found[1]
 
 

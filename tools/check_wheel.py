@@ -15,7 +15,11 @@ IMPORTS = {"medcore": "medcore", "puq-qmri": "puq_qmri", "vrft-aug": "vrft_aug"}
 # Modules that need an optional extra say so when they are imported or used; they are not part of a bare installation.
 SMOKE = {
     "medcore": [["doctor"], ["metrics", "--help"]],
-    "puq-qmri": [["models"], ["simulate", "-o", "scan.h5", "--model", "t2", "--size", "24", "--coils", "2"], ["run", "scan.h5", "-o", "maps"]],
+    "puq-qmri": [
+        ["models"],
+        ["simulate", "-o", "scan.h5", "--model", "t2", "--size", "24", "--coils", "2"],
+        ["run", "scan.h5", "-o", "maps"],
+    ],
     "vrft-aug": [["rewards", "list"], ["init", "-o", "recipe.yaml"]],
 }
 

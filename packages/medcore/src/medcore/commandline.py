@@ -150,9 +150,7 @@ def command(
 def _invoke(function: Callable[..., Any], flags: dict[str, Any], values: dict[str, Any], *, recipe: bool) -> None:
     del flags["config"]
     overrides = flags.pop("set_")
-    invocation = Invocation(
-        json=flags.pop("json_"), overrides=list(overrides or []) if recipe else [], _stdout=sys.stdout, **flags
-    )
+    invocation = Invocation(json=flags.pop("json_"), overrides=list(overrides or []) if recipe else [], _stdout=sys.stdout, **flags)
     _configure_logging(invocation)
     guard = contextlib.redirect_stdout(sys.stderr) if invocation.json else contextlib.nullcontext()
     try:
@@ -178,9 +176,17 @@ def _common_parameters(*, writes: bool, seeded: bool, recipe: bool) -> list[insp
     eager: dict[str, Any] = {"is_eager": True}
     set_help = "Override one recipe value, for example stages.0.grpo.max_steps=10." if recipe else "Set one option: name=value."
     found = [
-        option("config", Path | None, None, "--config", help="YAML file with values for the options.", callback=_use_config, **eager),
         option(
-            "set_", list[str] | None, None, "--set", help=set_help, callback=None if recipe else _use_set, **({} if recipe else eager)
+            "config", Path | None, None, "--config", help="YAML file with values for the options.", callback=_use_config, **eager
+        ),
+        option(
+            "set_",
+            list[str] | None,
+            None,
+            "--set",
+            help=set_help,
+            callback=None if recipe else _use_set,
+            **({} if recipe else eager),
         ),
         option("json_", bool, False, "--json", help="Print one JSON object on standard output."),
         option("quiet", bool, False, "-q", "--quiet", help="Say nothing but errors."),
@@ -281,7 +287,9 @@ def as_known_error(error: BaseException) -> BaseException:
         return error
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        return OutOfMemoryError("memory", f"is not enough ({text or 'allocation failed'})", "use smaller input, batch or chunk sizes")
+        return OutOfMemoryError(
+            "memory", f"is not enough ({text or 'allocation failed'})", "use smaller input, batch or chunk sizes"
+        )
     if isinstance(error, FileNotFoundError):
         return ConfigError(error.filename or "input", "does not exist", "check the path")
     if isinstance(error, OSError) and error.filename and not isinstance(error, ConnectionError):
