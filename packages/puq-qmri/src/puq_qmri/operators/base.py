@@ -1,0 +1,186 @@
+r"""Linear operators with an adjoint, and their algebra.
+
+A subclass writes two methods, ``_forward`` and ``_adjoint``; composition ``A @ B``, sum ``A + B``, multiples ``2 * A``, the adjoint
+``A.H`` and the normal operator ``A.gram = A.H @ A`` come from here. The composed forms stand in this module so that no
+operator needs to import its own package. Operators act on complex tensors and hold no gradient of their own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex
+from medcore.errors import InputError
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+class LinearOperator(ABC):
+    """A linear map between complex tensors of fixed shapes.
+
+    Parameters
+    ----------
+    domain, codomain
+        Shapes of what it takes and gives.
+    """
+
+    def __init__(self, domain: Sequence[int], codomain: Sequence[int]) -> None:
+        self.domain: Shape = tuple(domain)
+        self.codomain: Shape = tuple(codomain)
+
+    @abstractmethod
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]: ...
+
+    @abstractmethod
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]: ...
+
+    def __call__(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        """Apply the operator.
+
+        Raises
+        ------
+        InputError
+            If `x` does not have the shape of the domain.
+        """
+        self._check(x, self.domain, "domain")
+        return self._forward(x)
+
+    def adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        """Apply the adjoint; `y` has the shape of the codomain."""
+        self._check(y, self.codomain, "codomain")
+        return self._adjoint(y)
+
+    def _check(self, x: Tensor, shape: Shape, side: str) -> None:
+        if tuple(x.shape) != shape:
+            raise InputError(str(self), f"got a tensor of shape {tuple(x.shape)}", f"give its {side} {shape}")
+
+    @property
+    def H(self) -> LinearOperator:  # noqa: N802 - the field's sign for the conjugate transpose
+        """The adjoint operator."""
+        return _Adjoint(self)
+
+    @property
+    def gram(self) -> LinearOperator:
+        """The normal operator ``A.H @ A``; a subclass may know a faster form."""
+        return self.H @ self
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        """Composition: ``(A @ B)(x) = A(B(x))``."""
+        return _Product(self, other)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        """Sum: ``(A + B)(x) = A(x) + B(x)``."""
+        return _Sum(self, other)
+
+    def __rmul__(self, factor: complex) -> LinearOperator:
+        """Multiple: ``(c * A)(x) = c * A(x)``."""
+        return _Multiple(self, factor)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.lstrip('_')}{list(self.domain)}->{list(self.codomain)}"
+
+
+class _Adjoint(LinearOperator):
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.codomain, operator.domain)
+        self.operator = operator
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.operator.adjoint(x)
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.operator(y)
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.operator
+
+
+class _Product(LinearOperator):
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.domain != inner.codomain:
+            raise InputError(f"{outer} @ {inner}", f"{inner.codomain} does not fit {outer.domain}", "compose operators that fit")
+        super().__init__(inner.domain, outer.codomain)
+        self.outer, self.inner = outer, inner
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.outer(self.inner(x))
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    @property
+    def gram(self) -> LinearOperator:
+        """``B.H @ A.gram @ B``, so that a fast normal operator of the outer one is used."""
+        return self.inner.H @ self.outer.gram @ self.inner
+
+
+class _Sum(LinearOperator):
+    def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
+        if (first.domain, first.codomain) != (second.domain, second.codomain):
+            raise InputError(f"{first} + {second}", "the shapes differ", "add operators between the same shapes")
+        super().__init__(first.domain, first.codomain)
+        self.first, self.second = first, second
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.first(x) + self.second(x)
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.first.adjoint(y) + self.second.adjoint(y)
+
+
+class _Multiple(LinearOperator):
+    def __init__(self, operator: LinearOperator, factor: complex) -> None:
+        super().__init__(operator.domain, operator.codomain)
+        self.operator, self.factor = operator, complex(factor)
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.factor * self.operator(x)
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self.factor.conjugate() * self.operator.adjoint(y)
+
+
+class Identity(LinearOperator):
+    """The map that changes nothing."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__(shape, shape)
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return x
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return y
+
+
+class Mask(LinearOperator):
+    """Multiplication with real or boolean values: sampling of a grid.
+
+    Parameters
+    ----------
+    mask
+        Values, broadcastable to `shape`.
+    shape
+        Shape of what it takes and gives.
+    """
+
+    def __init__(self, mask: Tensor, shape: Sequence[int]) -> None:
+        super().__init__(shape, shape)
+        if torch.broadcast_shapes(mask.shape, self.domain) != self.domain:
+            raise InputError("mask", f"has shape {tuple(mask.shape)}", f"give one that broadcasts to {self.domain}")
+        self.mask = mask
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return x * self.mask
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return y * self.mask
+
+    @property
+    def gram(self) -> LinearOperator:
+        """Multiplication with the squared mask."""
+        return Mask(self.mask if self.mask.dtype == torch.bool else self.mask**2, self.domain)
