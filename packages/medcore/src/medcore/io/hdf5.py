@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from medcore.errors import InputError
 from medcore.io.guard import foreign_errors
@@ -94,7 +95,7 @@ def member(group: h5py.Group, name: str, path: Path) -> Any:
     return group[name]
 
 
-def read_array(dataset: h5py.Dataset, path: Path) -> np.ndarray[Any, Any]:
+def read_array(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     """All values of a plain dataset, within the budgets of :mod:`medcore.io.limits`; (real, imag) pairs become complex."""
     check_size(path, dataset.shape or (1,), dataset.dtype.itemsize, path.stat().st_size)
     values = np.asarray(dataset[()])

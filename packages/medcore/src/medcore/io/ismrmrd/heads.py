@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 
 from medcore.errors import InputError
 from medcore.io.ismrmrd.layout import AUXILIARY, CALIBRATION, CALIBRATION_AND_IMAGING, NOISE
@@ -119,7 +120,7 @@ def read_heads(rows: h5py.Dataset, path: Path) -> Heads:
     )
 
 
-def _vectors(head: np.ndarray[Any, Any], name: str) -> Float[np.ndarray, "readout 3"]:
+def _vectors(head: NDArray[Any], name: str) -> Float[np.ndarray, "readout 3"]:
     if name not in (head.dtype.names or ()) or head[name].shape != (len(head), 3):
         return np.zeros((len(head), 3))
     return np.asarray(head[name], dtype=np.float64)

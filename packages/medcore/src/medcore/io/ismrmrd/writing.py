@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Complex
+from numpy.typing import NDArray
 
 from medcore.atomic import atomic_file
 from medcore.errors import InputError
@@ -63,7 +64,7 @@ def _check_counts(kspace: KSpace) -> None:
         raise InputError(kspace.source, f"has an axis of length {largest}", f"ISMRMRD counts to {MAX_COUNT}, split the data")
 
 
-def _whole_lines(mask: np.ndarray[Any, Any]) -> bool:
+def _whole_lines(mask: NDArray[Any]) -> bool:
     return bool((mask.all(axis=-1) == mask.any(axis=-1)).all())
 
 
@@ -105,7 +106,7 @@ def _acceleration(kspace: KSpace) -> tuple[int, int]:
     return max(1, round(kspace.matrix[0] / planes)), max(1, round(kspace.matrix[1] * planes / int(lines.sum())))
 
 
-def _blocks(kspace: KSpace) -> Iterator[np.ndarray[Any, Any]]:
+def _blocks(kspace: KSpace) -> Iterator[NDArray[Any]]:
     """All readouts as structured arrays of at most 512 rows: noise first, then contrast by contrast."""
     readouts = enumerate(_readouts(kspace, _template(kspace)))
     while chunk := list(itertools.islice(readouts, _BLOCK)):
@@ -118,7 +119,7 @@ def _blocks(kspace: KSpace) -> Iterator[np.ndarray[Any, Any]]:
         yield block
 
 
-def _template(kspace: KSpace) -> np.ndarray[Any, Any]:
+def _template(kspace: KSpace) -> NDArray[Any]:
     """A head with everything that is the same for all readouts."""
     head = np.zeros((), dtype=HEAD)
     head["version"] = 1
@@ -133,7 +134,7 @@ def _template(kspace: KSpace) -> np.ndarray[Any, Any]:
     return head
 
 
-def _readouts(kspace: KSpace, template: np.ndarray[Any, Any]) -> Iterator[tuple[Any, Any, Complex[np.ndarray, "coil sample"]]]:
+def _readouts(kspace: KSpace, template: NDArray[Any]) -> Iterator[tuple[Any, Any, Complex[np.ndarray, "coil sample"]]]:
     empty = np.zeros(0, dtype=np.float32)
     if kspace.noise is not None:
         for start in range(0, kspace.noise.shape[1], MAX_COUNT):
@@ -155,8 +156,8 @@ def _readouts(kspace: KSpace, template: np.ndarray[Any, Any]) -> Iterator[tuple[
 
 
 def _head(
-    template: np.ndarray[Any, Any], samples: int, *, center: int, step_1: int = 0, step_2: int = 0, contrast: int = 0
-) -> np.ndarray[Any, Any]:
+    template: NDArray[Any], samples: int, *, center: int, step_1: int = 0, step_2: int = 0, contrast: int = 0
+) -> NDArray[Any]:
     head = template.copy()
     head["number_of_samples"], head["center_sample"] = samples, center
     head["idx"]["kspace_encode_step_1"], head["idx"]["kspace_encode_step_2"] = step_1, step_2
@@ -164,7 +165,7 @@ def _head(
     return head
 
 
-def _put_array(group: h5py.Group, name: str, values: np.ndarray[Any, Any]) -> None:
+def _put_array(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
     """Store an array the way ISMRMRD stores named arrays: with a first axis that counts them."""
     stored = np.ascontiguousarray(values)[None]
     group.create_dataset(name, data=stored.view(COMPLEX) if np.iscomplexobj(stored) else stored, maxshape=(None, *values.shape))
