@@ -160,5 +160,5 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The measurements behind the documentation's figures; see benchmarks/README.md."""
     scripts = environment(session)
-    for script in sorted((ROOT / "benchmarks").glob("*.py")):
+    for script in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
         session.run(str(scripts / "python"), str(script), env=ENVIRONMENT, external=True)

@@ -21,6 +21,7 @@ apidoc_modules = [
 autodoc_typehints = "none"
 autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True}
 numpydoc_show_class_members = False
-exclude_patterns = ["_build"]
+# The lists of modules that apidoc adds are reached through the packages themselves.
+exclude_patterns = ["_build", "*/reference/modules.rst"]
 html_theme = "furo"
 html_title = "medcore · puq-qmri · vrft-aug"

@@ -5,7 +5,7 @@ Sets ``__about__.py`` and ``CITATION.cff`` and moves the fragments of ``changelo
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     about.write_text(f'__version__ = "{version}"\n')
     citation = folder / "CITATION.cff"
     text = re.sub(r"^version: .*$", f"version: {version}", citation.read_text(), flags=re.MULTILINE)
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     citation.write_text(re.sub(r"^date-released: .*$", f"date-released: {today}", text, flags=re.MULTILINE))
     command = [sys.executable, "-m", "towncrier", "build", "--yes", "--dir", str(folder), "--version", version]
     subprocess.run(command, check=True, cwd=Path(folder))
