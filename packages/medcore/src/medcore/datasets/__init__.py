@@ -1,0 +1,1 @@
+"""Map-style data sets of labelled images, splits by subject, duplicates, and phantoms."""
