@@ -1,0 +1,311 @@
+"""The recipe: everything that decides a run, read strictly from one YAML file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from medcore.config import from_mapping, load_yaml, set_value
+from medcore.errors import ConfigError
+from vrft_aug.data import DataSettings
+from vrft_aug.knowledge import KnowledgeSettings
+from vrft_aug.prompts import PromptSettings, Task
+from vrft_aug.rewards import RewardSettings
+
+__all__ = [
+    "DataSettings",
+    "EvaluationSettings",
+    "KnowledgeSettings",
+    "LoraSettings",
+    "ModelSettings",
+    "PromptSettings",
+    "Recipe",
+    "RewardSettings",
+    "StageSettings",
+    "WarmStartSettings",
+    "load_recipe",
+]
+
+# Tasks that a kind of data can serve; voc and masks know boxes only.
+_TASKS: dict[str, tuple[Task, ...]] = {
+    "medmnist": ("classification", "grading"),
+    "grades": ("grading", "classification"),
+    "voc": ("localisation",),
+    "masks": ("localisation",),
+    "drawn-scans": ("classification", "localisation"),
+    "drawn-grades": ("grading", "classification", "localisation"),
+}
+# Built-in rewards that judge one kind of answer only.
+_REWARD_TASKS: dict[str, tuple[Task, ...]] = {
+    "accuracy": ("classification", "grading"),
+    "multi_grade_fuzzy": ("grading",),
+    "box_iou": ("localisation",),
+}
+_OWN_FIELDS = ("output_dir", "reward_weights", "seed", "resume_from_checkpoint")
+_STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """Low-rank adapters instead of full fine-tuning; the vision tower stays frozen. Defaults follow public scripts of neighbours."""
+
+    rank: int = 64
+    """Rank of the update."""
+    alpha: int = 128
+    """Scale of the update is alpha / rank."""
+    dropout: float = 0.05
+    """Dropout in front of the adapters."""
+    target_modules: str = "all-linear"
+    """Layers that get adapters, as peft names them."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError("model.lora", f"has {self}", "give rank and alpha of at least 1 and a dropout in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The policy at the start of the run."""
+
+    path: str = "tiny"
+    """``tiny`` (built on the spot, random weights), a folder, or a hub name."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the weights; ``auto`` keeps the checkpoint's on a GPU and takes float32 on a CPU."""
+    lora: LoraSettings | None = None
+    """Adapters; none means that all weights are trained."""
+    min_pixels: int | None = None
+    """Smallest image area of the processor, its own by default."""
+    max_pixels: int | None = None
+    """Largest image area of the processor, its own by default; the main lever on memory and time."""
+    freeze_vision: bool = False
+    """Keep the vision tower as it is."""
+
+    def __post_init__(self) -> None:
+        if not self.path.strip():
+            raise ConfigError("model.path", "is empty", "give tiny, a folder or a hub name")
+        low, high = self.min_pixels or 1, self.max_pixels or 2**31
+        if not 0 < low <= high:
+            raise ConfigError(
+                "model.min_pixels", f"{self.min_pixels} and max_pixels {self.max_pixels} do not fit", "give min <= max"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStartSettings:
+    """Supervised steps before the first stage."""
+
+    steps: int = 150
+    """Optimiser steps."""
+    batch_size: int = 16
+    """Images a step."""
+    learning_rate: float = 2e-3
+    """Peak rate, linear decay."""
+    warmup_steps: int = 20
+    """Steps of rising rate."""
+    data: DataSettings | None = None
+    """Images to learn from; by default those of the stages (see `stages`)."""
+    stages: Literal["all", "last"] = "all"
+    """Whose questions and answers are learned: those of every stage, or of the last one only."""
+    missed_class: str | None = None
+    """Weak labels: images of this class are partly labelled as another, like reports that miss a finding."""
+    missed_as: str | None = None
+    """The class they are labelled as."""
+    missed_fraction: float = 0.0
+    """Share of them that is labelled so."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.warmup_steps < 0:
+            raise ConfigError("warm_start", f"has {self}", "give positive steps, batch_size and learning_rate")
+        weak = (self.missed_class is not None, self.missed_as is not None, self.missed_fraction > 0)
+        if any(weak) and not all(weak):
+            raise ConfigError("warm_start", "has only some of missed_class, missed_as, missed_fraction", "give all three or none")
+        if not 0 <= self.missed_fraction <= 1 or (all(weak) and self.missed_class == self.missed_as):
+            raise ConfigError(
+                "warm_start", f"labels {self.missed_fraction} of {self.missed_class} as {self.missed_as}", "correct it"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings:
+    """One run of group-relative policy optimisation on one task."""
+
+    name: str
+    """Name of the stage and of its folder."""
+    task: Task
+    """What is asked."""
+    data: DataSettings
+    """Images and truth."""
+    rewards: tuple[RewardSettings, ...]
+    """Terms of the reward."""
+    knowledge: KnowledgeSettings | None = None
+    """Text injected into the prompts."""
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    """Wording of the question and units of boxes."""
+    kl_reference: Literal["base", "stage_start", "none"] = "none"
+    """What the policy is kept near: the model the run began with, the policy at the start of this stage, or nothing."""
+    grpo: dict[str, Any] = field(default_factory=dict)
+    """Fields of trl's GRPOConfig, handed over as they are."""
+
+    def __post_init__(self) -> None:
+        what = f"stage {self.name}"
+        if not _STAGE_NAME.fullmatch(self.name):
+            raise ConfigError(what, "is no usable name", "use lower-case letters, digits, - and _")
+        if self.task not in _TASKS[self.data.kind]:
+            raise ConfigError(
+                what,
+                f"asks for {self.task}, but {self.data.kind} serves {', '.join(_TASKS[self.data.kind])}",
+                "change task or kind",
+            )
+        if self.data.keep_empty and self.task != "localisation":
+            raise ConfigError(what, f"keeps images without boxes in a {self.task} task", "remove keep_empty")
+        self._check_rewards(what)
+        self._check_grpo(what)
+
+    def _check_rewards(self, what: str) -> None:
+        shown = [r.shown for r in self.rewards]
+        if not any(r.weight for r in self.rewards):
+            raise ConfigError(what, "has no reward with a weight other than 0", "name at least one reward")
+        twice = next((n for n in shown if shown.count(n) > 1), None)
+        if twice is not None:
+            raise ConfigError(what, f"has two rewards called {twice}, which logs would merge", "give one of them a label")
+        for reward in self.rewards:
+            tasks = _REWARD_TASKS.get(reward.name, (self.task,))
+            if self.task not in tasks:
+                raise ConfigError(what, f"uses {reward.name}, which judges {' and '.join(tasks)}, for {self.task}", "remove it")
+            if reward.name == "recitation" and (self.knowledge is None or not self.knowledge.applies("train")):
+                raise ConfigError(what, "uses recitation, but no knowledge is injected in training", "add knowledge or remove it")
+            units = reward.options.get("coordinates") if reward.name == "box_iou" else None
+            if units not in (None, self.prompts.coordinates):
+                raise ConfigError(
+                    what, f"asks for boxes in {self.prompts.coordinates} and reads them as {units}", "set prompts.coordinates only"
+                )
+
+    def _check_grpo(self, what: str) -> None:
+        own = next((key for key in _OWN_FIELDS if key in self.grpo), None)
+        if own is not None:
+            raise ConfigError(f"{what}: grpo.{own}", "is set by the run itself", "remove it")
+        beta = self.grpo.get("beta", 0.0)
+        if self.kl_reference != "none" and not beta:
+            raise ConfigError(
+                what, f"has kl_reference {self.kl_reference} and beta 0", "set grpo.beta above 0 or kl_reference none"
+            )
+        if self.kl_reference == "none" and beta:
+            raise ConfigError(what, f"has beta {beta} and kl_reference none", "choose kl_reference base or stage_start")
+        if not isinstance(beta, (int, float)) or beta < 0:
+            raise ConfigError(f"{what}: grpo.beta", f"is {beta!r}", "give a number of at least 0")
+        if self.generations < 2:
+            raise ConfigError(
+                f"{what}: grpo.num_generations", f"is {self.generations}", "give at least 2; advantages compare a group"
+            )
+
+    @property
+    def generations(self) -> int:
+        """Completions of one prompt (trl's default: 8)."""
+        return self._whole("num_generations", 8)
+
+    @property
+    def batch(self) -> int:
+        """Completions that one process makes between two optimiser steps' generations."""
+        accumulated = self._whole("gradient_accumulation_steps", 1)
+        return self._whole("per_device_train_batch_size", 8) * self._whole("steps_per_generation", accumulated)
+
+    def _whole(self, key: str, default: int) -> int:
+        value = self.grpo.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"stage {self.name}: grpo.{key}", f"is {value!r}", "give a whole number of at least 1")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How held-out images are judged."""
+
+    batch_size: int = 64
+    """Images a batch of generation."""
+    max_new_tokens: int = 64
+    """Longest answer."""
+    level: float = 0.95
+    """Confidence level of intervals."""
+    resamples: int = 2000
+    """Bootstrap resamples of subjects."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.max_new_tokens < 1 or self.resamples < 1 or not 0 < self.level < 1:
+            raise ConfigError("evaluation", f"has {self}", "give positive numbers and a level between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Model, optional warm start, stages in order, evaluation."""
+
+    stages: tuple[StageSettings, ...]
+    """Stages in the order in which they run."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    """The policy at the start."""
+    warm_start: WarmStartSettings | None = None
+    """Supervised steps before the first stage; none for models that can follow instructions."""
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    """Judging on held-out images."""
+    seed: int = 0
+    """Seed of initial weights, sampling and order."""
+    processes: int = 1
+    """Training processes the batch sizes are meant for (GPUs, usually)."""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigError("recipe.stages", "is empty", "write at least one stage")
+        names = [s.name for s in self.stages]
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice is not None:
+            raise ConfigError("recipe.stages", f"has two stages called {twice}", "rename one")
+        if self.seed < 0 or self.processes < 1:
+            raise ConfigError("recipe", f"has seed {self.seed} and processes {self.processes}", "give seed >= 0 and processes >= 1")
+        for stage in self.stages:
+            if stage.batch * self.processes % stage.generations:
+                raise ConfigError(
+                    f"stage {stage.name}: grpo.per_device_train_batch_size",
+                    f"gives {stage.batch * self.processes} completions, not a multiple of num_generations {stage.generations}",
+                    "change one of them",
+                )
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; relative paths in it start at the folder of the file.
+
+    Parameters
+    ----------
+    path
+        YAML file.
+    overrides
+        ``a.b=value`` assignments applied before it is checked, for example ``stages.0.grpo.max_steps=10``.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key, a wrong type, or settings that contradict each other.
+    """
+    mapping = load_yaml(path)
+    for assignment in overrides:
+        set_value(mapping, assignment)
+    _resolve_paths(mapping, Path(path).resolve().parent)
+    return from_mapping(Recipe, mapping, "recipe")
+
+
+def _resolve_paths(mapping: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths of a plain recipe absolute, in place; values of other types are left for the strict reader."""
+
+    def resolve(holder: Any, key: str) -> None:
+        if isinstance(holder, dict) and isinstance(holder.get(key), str):
+            holder[key] = str(folder / Path(holder[key]).expanduser())
+
+    stages = mapping.get("stages")
+    for part in [mapping.get("warm_start"), *(stages if isinstance(stages, list) else [])]:
+        if isinstance(part, dict):
+            resolve(part.get("data"), "path")
+            resolve(part.get("knowledge"), "file")
+    model = mapping.get("model")
+    if isinstance(model, dict) and str(model.get("path")).startswith(("./", "../", "~")):
+        resolve(model, "path")
