@@ -32,6 +32,7 @@ _META = {
     "sequence": "PulseSequenceType",
     "units": "Units",
 }
+_ESTIMATED = {"EstimationReference", "EstimationAlgorithm"}
 _HINT = "correct the sidecar"
 
 
@@ -76,6 +77,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def sidecar_times(content: dict[str, Any], n_contrasts: int, path: Path) -> dict[str, NDArray[np.float64]]:
     """Times of a sidecar in seconds and radians; a single value holds for all contrasts.
 
+    Several times beside one image that was estimated from several (it states ``EstimationReference`` or ``EstimationAlgorithm``)
+    are those of its sources, as BIDS has it, and are left out. In a list zero is allowed: a first echo at time 0.
+
     Raises
     ------
     InputError
@@ -87,8 +91,11 @@ def sidecar_times(content: dict[str, Any], n_contrasts: int, path: Path) -> dict
         if name is None:
             continue
         values = content[name] if isinstance(content[name], list) else [content[name]]
-        if not values or any(isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 < v < 1e9 for v in values):
+        lowest = 0 if len(values) > 1 else 1e-9
+        if not values or any(isinstance(v, bool) or not isinstance(v, (int, float)) or not lowest <= v < 1e9 for v in values):
             raise InputError(path, f"has {name} = {content[name]!r}", "give positive numbers, times in seconds")
+        if n_contrasts == 1 and len(values) > 1 and not _ESTIMATED.isdisjoint(content):
+            continue
         if len(values) not in (1, n_contrasts):
             raise InputError(path, f"has {len(values)} values of {name} for {n_contrasts} images", "give one value for each image")
         scale = deg_to_rad(1.0) if key == "flip_angle" else 1.0

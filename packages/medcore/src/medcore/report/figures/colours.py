@@ -71,6 +71,7 @@ QUANTITIES = {
     "m0": Quantity(label="M0", unit="arbitrary units"),
     "signal": Quantity(label="signal", unit="arbitrary units"),
     "chi2": Quantity(label="reduced chi-square"),
+    "relative": Quantity(label="relative standard deviation", unit="%", scale=100.0),
 }
 
 

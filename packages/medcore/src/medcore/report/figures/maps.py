@@ -39,7 +39,7 @@ def map_figure(
         magnitude is shown.
     quantity
         ``t1``, ``t2``, ``t2star``, ``t1rho``, ``r1``, ``r2``, ``r2star``: in the recommended colours, where black means invalid;
-        ``m0``, ``signal``, ``chi2``: in grey.
+        ``m0``, ``signal``, ``chi2``, ``relative`` (standard deviation over value): in grey.
     kind
         ``value``; ``deviation`` (a standard deviation: grey, from 0); ``difference`` (diverging colours, symmetric about 0).
     low, high
