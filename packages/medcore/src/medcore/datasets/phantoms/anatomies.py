@@ -38,7 +38,7 @@ class Anatomy:
 def draw_brain(canvas: Canvas, rng: np.random.Generator) -> None:
     """Head at the level of the lateral ventricles; half field of view 110 mm."""
     p = canvas.points
-    fold, sway = Waves.draw(rng, 0.30), Waves.draw(rng, 0.5)
+    fold, sway = Waves.draw(rng, 0.25, n=40), Waves.draw(rng, 0.5)
     skull, wide = rng.uniform(0.94, 1.06), rng.uniform(0.75, 1.35)
     side = np.abs(p.x + 0.012 * sway(0 * p.x, p.y, p.z))
     for tissue, shrink in (("scalp fat", 0.0), ("cortical bone", 0.045), ("cerebrospinal fluid", 0.045 + 0.055 * skull)):
@@ -156,7 +156,7 @@ def draw_knee(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint("cartilage", (ellipsoid(p, (0, -0.54), (0.35, 0.165 + 0.03 * thick, 1.5)) < 1) & (p.y > -0.56))
     canvas.paint("cortical bone", patella < 1)
     canvas.paint("knee marrow", ellipsoid(p, (0, -0.56), (0.335, 0.142, 1.5)) < 1)
-    canvas.paint("cortical bone", (ellipsoid(p, (0, -0.755), (0.27, 0.035, 2.0)) < 1))
+    canvas.paint("cortical bone", (ellipsoid(p, (0, -0.745), (0.27, 0.03, 2.0)) < 1) & (outer < 0.96))
     canvas.blob("blood", (-0.04, 0.55), (0.045, 0.045, 4.0))
     canvas.blob("blood", (0.06, 0.60), (0.055, 0.04, 4.0))
     lesion = (rng.choice((-1, 1)) * rng.uniform(0.18, 0.34), -0.33 + rng.uniform(-0.03, 0.03))

@@ -123,7 +123,7 @@ def relaxation_phantom(
     """
     if anatomy not in ANATOMIES:
         raise unknown_name("anatomy", anatomy, sorted(ANATOMIES))
-    if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < 8 or max(shape) > _MAX_EDGE or seed < 0:
+    if shape[0] < 1 or min(shape[1:]) < 8 or max(shape) > _MAX_EDGE or seed < 0:
         raise ConfigError(
             "phantom", f"has shape {tuple(shape)} and seed {seed}", "give (z, y, x) from (1, 8, 8) on and a seed >= 0"
         )

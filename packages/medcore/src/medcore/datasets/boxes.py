@@ -1,0 +1,27 @@
+"""Boxes in the one convention of this project: ``[x0, y0, x1, y1]`` along the edges of pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool
+
+Box = tuple[float, float, float, float]
+
+
+def tight_box(mask: Bool[np.ndarray, "y x"]) -> Box | None:
+    """The smallest box that holds every true pixel, None for an empty mask.
+
+    Pixel (row r, column c) covers [c, c + 1] x [r, r + 1], so a single pixel has the box ``(c, r, c + 1, r + 1)``.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def box_problem(box: Box, height: int, width: int) -> str | None:
+    """Why `box` is no box of an image of this size: ``"zero area"``, ``"outside"`` (partly or fully), or None if it is one."""
+    x0, y0, x1, y1 = box
+    if not (x1 > x0 and y1 > y0):
+        return "zero area"
+    return "outside" if x0 < 0 or y0 < 0 or x1 > width or y1 > height else None
