@@ -1,13 +1,19 @@
-"""What the model is asked, in which form it must answer, and what a right answer looks like."""
+"""What the model is asked, in which form it must answer, and what a right answer looks like.
+
+An answer is ``<think>reasoning</think><answer>answer</answer>``. The answer is a class name, the number of a grade (from 0), or one box
+``[x0, y0, x1, y1]``, several of them in ``[...]``, or ``[]`` for none, in the units of :class:`PromptSettings`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from vrft_aug.coordinates import check_coordinates
+from vrft_aug import coordinates as units
 
 Task = Literal["localisation", "classification", "grading"]
+Message = dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +23,124 @@ class PromptSettings:
     style: Literal["full", "short"] = "full"
     """``full`` explains the answer format in words; ``short`` is a few words, for tiny models that learn the format by example."""
     question: str | None = None
-    """Own question instead of the built-in one; class names, units and format are appended in style ``full``."""
+    """Own question in front of the choices and the format, instead of the built-in one."""
     coordinates: str = "norm1000"
     """Units of boxes, see :mod:`vrft_aug.coordinates`; tiny models learn a coarse grid such as ``norm16``."""
+    min_pixels: int | None = None
+    """Smallest image area of the processor, for coordinates ``resized``."""
+    max_pixels: int | None = None
+    """Largest image area of the processor, for coordinates ``resized``."""
 
     def __post_init__(self) -> None:
-        check_coordinates(self.coordinates)
+        units.check_coordinates(self.coordinates)
+
+    def frame(self, image_size: Sequence[float]) -> tuple[float, float]:
+        """Width and height of an image in the units of the answer."""
+        return units.frame(self.coordinates, image_size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+
+
+def question(
+    task: Task, settings: PromptSettings, *, classes: Sequence[str] = (), num_grades: int = 0, thing: str | None = None
+) -> str:
+    """The question without knowledge.
+
+    Parameters
+    ----------
+    task
+        What is asked.
+    settings
+        Wording.
+    classes
+        Class names or, for grading, names of the grades (may be none).
+    num_grades
+        Number of grades.
+    thing
+        What the boxes hold, ``finding`` if none.
+    """
+    asked = {"classification": _classification, "grading": _grading, "localisation": _localisation}[task]
+    ask, form = asked(settings, classes, num_grades, thing or "finding")
+    if settings.style == "short":
+        return settings.question or ask
+    think = "First think between <think> and </think>, then give"
+    return f"{settings.question or ask} {think} {form} between <answer> and </answer>."
+
+
+def _classification(settings: PromptSettings, classes: Sequence[str], num_grades: int, thing: str) -> tuple[str, str]:
+    del num_grades, thing
+    names = _choice(classes)
+    if settings.style == "short":
+        return f"{names}?", ""
+    return "What does the image show?", f"one of these names, and nothing else, {names},"
+
+
+def _grading(settings: PromptSettings, classes: Sequence[str], num_grades: int, thing: str) -> tuple[str, str]:
+    del thing
+    if settings.style == "short":
+        return f"grade 0 to {num_grades - 1}?", ""
+    names = ", ".join(f"{i} = {name}" for i, name in enumerate(classes))
+    return "Which grade does the image show?", f"its number from 0 to {num_grades - 1}{f' ({names})' if names else ''}"
+
+
+def _localisation(settings: PromptSettings, classes: Sequence[str], num_grades: int, thing: str) -> tuple[str, str]:
+    del classes, num_grades
+    if settings.style == "short":
+        return f"where is the {thing}?", ""
+    extent = {
+        "pixel": "in pixels of the image",
+        "resized": "in pixels of the image",
+        "norm1": "as shares of the width and height, 0 to 1",
+    }.get(settings.coordinates, f"from 0 to {settings.coordinates[4:]} across the width and height")
+    return f"Where is every {thing} in the image?", f"each box as [x0, y0, x1, y1] {extent}, or [] if there is none,"
+
+
+def _choice(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def messages(text: str, knowledge: str | None = None, placement: Literal["before", "after", "system"] = "before") -> list[Message]:
+    """The conversation that starts the sample; trl puts the image in front of the first user text."""
+    if not knowledge:
+        return [{"role": "user", "content": text}]
+    if placement == "system":
+        return [{"role": "system", "content": knowledge}, {"role": "user", "content": text}]
+    parts = [knowledge, text] if placement == "before" else [text, knowledge]
+    return [{"role": "user", "content": "\n".join(parts)}]
+
+
+def target(row: Mapping[str, Any]) -> str:
+    """A right answer to a row, for supervised training.
+
+    The thought is short and says only what the truth says.
+
+    Parameters
+    ----------
+    row
+        A row of :func:`vrft_aug.data.load_rows`.
+    """
+    if row["task"] == "localisation":
+        boxes = units.convert(row["boxes"], row["image_size"], row["box_frame"])
+        thought = f"{len(boxes) or 'no'} {'place' if len(boxes) == 1 else 'places'}"
+        return _answer(thought, write_boxes(boxes, row["box_frame"]))
+    if row["task"] == "grading":
+        return _answer(f"the image looks like grade {row['grade']}", str(row["grade"]))
+    return _answer(f"the image looks {row['label']}", row["label"])
+
+
+def _answer(thought: str, answer: str) -> str:
+    return f"<think>{thought}</think><answer>{answer}</answer>"
+
+
+def write_boxes(boxes: Sequence[Sequence[float]], frame: Sequence[float]) -> str:
+    """Boxes as text: whole numbers, or three decimals where the frame is 1 wide; a box never loses its last unit of extent."""
+    texts = [f"[{', '.join(_numbers(box, frame))}]" for box in boxes]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+def _numbers(box: Sequence[float], frame: Sequence[float]) -> list[str]:
+    step = 0.001 if frame[0] == 1 else 1.0
+    low = [round(v / step) for v in box[:2]]
+    high = [max(round(v / step), a + 1) for v, a in zip(box[2:], low, strict=True)]
+    limit = [round(extent / step) for extent in frame]
+    over = [max(0, b - most) for b, most in zip(high, limit, strict=True)]
+    values = [*(a - o for a, o in zip(low, over, strict=True)), *(b - o for b, o in zip(high, over, strict=True))]
+    return [f"{v * step:.3f}" if step < 1 else str(v) for v in values]

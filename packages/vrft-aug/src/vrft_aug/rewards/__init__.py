@@ -1,5 +1,26 @@
 """Rewards: what a completion earns."""
 
+from vrft_aug.rewards.accuracy import Accuracy
+from vrft_aug.rewards.base import REGISTRY, Reward
+from vrft_aug.rewards.box_iou import BoxIou
+from vrft_aug.rewards.building import build_reward, parse_spec
+from vrft_aug.rewards.formats import Format
+from vrft_aug.rewards.guard import GuardedReward, guard
+from vrft_aug.rewards.multi_grade_fuzzy import MultiGradeFuzzy
+from vrft_aug.rewards.recitation import Recitation
 from vrft_aug.rewards.settings import RewardSettings
 
-__all__ = ["RewardSettings"]
+__all__ = [
+    "REGISTRY",
+    "Accuracy",
+    "BoxIou",
+    "Format",
+    "GuardedReward",
+    "MultiGradeFuzzy",
+    "Recitation",
+    "Reward",
+    "RewardSettings",
+    "build_reward",
+    "guard",
+    "parse_spec",
+]

@@ -1,0 +1,34 @@
+"""The reward for writing thought and answer in the right tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vrft_aug.parsing import completion_text, has_format
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """1 for ``<think>...</think><answer>...</answer>`` with each tag once, in order and not empty, else 0.
+
+    It says nothing about the answer: on its own it is earned by any answer.
+
+    >>> Format()(prompts=[""] * 2, completions=["<think>clear lungs</think><answer>normal</answer>", "normal"])
+    [1.0, 0.0]
+    """
+
+    think: bool = True
+    """Whether a thought is required; if not, it is allowed."""
+    strict: bool = True
+    """Whether text outside of the tags is forbidden; white space never is."""
+
+    @property
+    def __name__(self) -> str:
+        return "format"
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        """1.0 or 0.0 for each completion; every sample can be judged."""
+        del prompts, columns
+        return [float(has_format(completion_text(c), think=self.think, strict=self.strict)) for c in completions]
