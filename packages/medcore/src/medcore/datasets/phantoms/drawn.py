@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -73,11 +74,14 @@ def drawn_scans(n: int, seed: int = 0, *, size: int = 56, noise: float = 12.0) -
     return DrawnImages(images, annotations, _card(f"drawn scans {seed}", FINDINGS, annotations, ordered=False))
 
 
-def drawn_grades(n: int, seed: int = 0, *, size: int = 56, num_grades: int = 5, noise: float = 8.0) -> DrawnImages:
-    """Eye backgrounds with dark and bright spots; the grade follows from their number.
+def drawn_grades(
+    n: int, seed: int = 0, *, size: int = 56, num_grades: int = 5, noise: float = 8.0, sign: Literal["spots", "fluid"] = "spots"
+) -> DrawnImages:
+    """Eye backgrounds with dark and bright spots, or chest films with fluid in one lung; the grade follows from their number or its height.
 
-    Grade g has g (g + 1) / 2 to g (g + 1) / 2 + g spots: 0, 1-2, 3-5, 6-9, 10-14, ... Sample i depends on `seed` and i alone; of every
-    `num_grades` samples in a row each grade has one.
+    Grade g has g (g + 1) / 2 to g (g + 1) / 2 + g spots: 0, 1-2, 3-5, 6-9, 10-14, ...; or fluid up to a level in the g-th of `num_grades` - 1
+    equal bands of the lung's height, grade 0 none. Sample i depends on `seed` and i alone; of every `num_grades` samples in a row each grade
+    has one.
 
     Parameters
     ----------
@@ -85,11 +89,13 @@ def drawn_grades(n: int, seed: int = 0, *, size: int = 56, num_grades: int = 5, 
         See :func:`drawn_scans`.
     num_grades
         2 to 6.
+    sign
+        What is graded: ``spots`` (many small things to count) or ``fluid`` (one thing to measure, easier for a small model).
 
     Returns
     -------
     DrawnImages
-        uint8 (size, size); `grade` 0 to num_grades - 1, `label` ``grade 0`` and so on, one box for each spot.
+        uint8 (size, size); `grade` 0 to num_grades - 1, `label` ``grade 0`` and so on, one box for each spot or for the fluid.
 
     Raises
     ------
@@ -99,14 +105,16 @@ def drawn_grades(n: int, seed: int = 0, *, size: int = 56, num_grades: int = 5, 
     _check(n, seed, size, noise)
     if not 2 <= num_grades <= _MAX_GRADES:
         raise ConfigError("drawn grades", f"num_grades is {num_grades}", f"give 2 to {_MAX_GRADES}")
+    if sign not in {"spots", "fluid"}:
+        raise ConfigError("drawn grades", f"sign is {sign!r}", "give spots or fluid")
     classes = tuple(f"grade {g}" for g in range(num_grades))
     images, annotations = np.empty((n, size, size), np.uint8), []
     for i in range(n):
         rng = np.random.default_rng([seed, 21, i])
         grade = int(np.random.default_rng([seed, 22, i // num_grades]).permutation(num_grades)[i % num_grades])
-        image, spots = _fundus(rng, size, grade)
+        image, spots = _fundus(rng, size, grade) if sign == "spots" else _flooded(rng, size, grade, num_grades)
         images[i] = _finish(image, noise, rng)
-        name = f"eye-{seed}-{i:05d}"
+        name = f"{'eye' if sign == 'spots' else 'chest'}-{seed}-{i:05d}"
         boxes, kinds = tuple(b for b, _ in spots), tuple(k for _, k in spots)
         annotations.append(
             Annotation(sample_id=name, label=classes[grade], grade=grade, boxes=boxes, box_labels=kinds, subject=name)
@@ -176,7 +184,14 @@ def _over(image: Image, cover: Image, value: float) -> Image:
     return image + cover * (value - image)
 
 
-def _chest(rng: np.random.Generator, size: int, label: str) -> tuple[Image, Box | None]:
+def _flooded(rng: np.random.Generator, size: int, grade: int, num_grades: int) -> tuple[Image, list[tuple[Box, str]]]:
+    # The outer fifth of each band stays empty: nobody can grade fluid that stands on the line between two grades.
+    share = 0.06 + 0.84 * (grade - 1 + rng.uniform(0.2, 0.8)) / (num_grades - 1)
+    image, box = _chest(rng, size, "effusion" if grade else "normal", share)
+    return image, [(box, "fluid")] if box else []
+
+
+def _chest(rng: np.random.Generator, size: int, label: str, share: float | None = None) -> tuple[Image, Box | None]:
     f = _Frame.of(size)
     cx, cy, wide, tall = rng.uniform(-0.05, 0.05), rng.uniform(-0.04, 0.06), rng.uniform(0.92, 1.06), rng.uniform(0.94, 1.04)
     image = _over(np.full((size, size), 18.0), f.ellipse((cx, cy + 0.10), (0.90 * wide, 1.05 * tall)), 125.0)
@@ -196,7 +211,7 @@ def _chest(rng: np.random.Generator, size: int, label: str) -> tuple[Image, Box 
             image = _over(image, f.bar(centre, 0.58, 0.085, angle), 205.0)
     draw: dict[str, Callable[[], tuple[Image, Image]]] = {
         "nodule": lambda: _nodule(f, image, rng, centres[side], radii),
-        "effusion": lambda: _effusion(f, image, rng, lungs[side], centres[side], radii),
+        "effusion": lambda: _effusion(f, image, rng, lungs[side], centres[side], radii, share),
         "fracture": lambda: _fracture(f, image, rng, *bones[side]),
     }
     if label not in draw:
@@ -223,8 +238,11 @@ def _effusion(
     lung: Image,
     centre: tuple[float, float],
     radii: tuple[float, float],
+    share: float | None,
 ) -> tuple[Image, Image]:
-    level = centre[1] + radii[1] * rng.uniform(0.0, 0.45)
+    """Fluid that fills the given share of the lung's height, or a random one of 0.28 to 0.5."""
+    height = 1 - rng.uniform(0.0, 0.45) if share is None else 2 * share
+    level = centre[1] + radii[1] * (1 - height)
     meniscus = level - 0.9 * (f.x - centre[0]) * np.sign(centre[0]) * rng.uniform(0.1, 0.5)
     cover = lung * f.cover(meniscus - f.y)
     return _over(image, cover, rng.uniform(140, 170)), cover
