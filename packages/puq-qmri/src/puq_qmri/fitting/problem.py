@@ -9,22 +9,28 @@ with ``n_contrasts - n_parameters`` degrees of freedom; the intervals are then S
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from medcore.errors import ConfigError, InputError
+from jaxtyping import Bool, Complex, Float, Int
 from numpy.typing import NDArray
+from scipy import special
 from torch import Tensor
 
+from medcore.errors import ConfigError, InputError
 from puq_qmri.fitting.result import FitResult, Status
-from puq_qmri.fitting.signals import SignalType, signal_type, solve_with_polarity, to_real
+from puq_qmri.fitting.signals import SignalType, inside_bounds, signal_type, solve_with_polarity, to_real, with_physical_sign
 from puq_qmri.fitting.variable_projection import Solution, solve
 from puq_qmri.signal_models import SeparableModel, SignalModel, get_model
 
-CHUNK = 8192
+CHUNK = 4096
 """Voxels worked on at once: few enough that the start grid's products stay in the cache."""
+NOISE_FLOOR = 3.0
+"""Magnitudes below this many deviations are too large by more than 5 % on average (Gudbjartsson and Patz 1995)."""
+_UNDETERMINED = 1e12
+"""Variance inflation by the other parameters above which the covariance is rounding error."""
 _RESULT_FIELDS = ("maps", "std", "low95", "high95")
 
 
@@ -40,6 +46,11 @@ def fit(
 ) -> FitResult:
     """Estimate the parameters of a signal model in every voxel.
 
+    The estimate is that of normal noise. Magnitudes have Rician noise: where they come near the noise floor (below about three
+    deviations) they are too large, late echoes most, so T2 comes out too long. ``facts["near_noise_floor"]`` of the result is the
+    share of fitted voxels with such a magnitude, where deviations are known; a fit to complex images, or with an offset, suffers
+    less.
+
     Parameters
     ----------
     images
@@ -49,135 +60,187 @@ def fit(
     model
         A signal model or its name.
     sigma
-        Standard deviation of the images: one number, (contrast,), or the shape of the images. An infinite or NaN deviation
-        leaves that contrast of that voxel out. None: unknown and equal.
+        Standard deviation of the images (of the real part, if complex): one number, (contrast,), or the shape of the images. An
+        infinite or NaN deviation leaves that contrast of that voxel out, whatever its value. None: unknown and equal.
     mask
         bool (z, y, x); voxels outside are not fitted.
     signal
-        ``auto``, ``signed``, ``magnitude`` or ``complex``, see :func:`puq_qmri.fitting.signals.signal_type`.
+        ``auto``, ``signed``, ``magnitude`` or ``complex``, see :func:`puq_qmri.fitting.signals.signal_type`. Complex images are
+        taken as magnitudes where the phase changes with the times of the model.
     device
         Where to compute.
 
     Raises
     ------
     InputError
-        If shapes contradict each other, times are not finite, or there are fewer contrasts than parameters.
+        If shapes contradict each other, times are not finite, there are fewer contrasts than parameters, or a deviation of a
+        voxel to be fitted is not positive.
+    ConfigError
+        If there is no such model, or it is not separable.
     """
     chosen = get_model(model) if isinstance(model, str) else model
     if not isinstance(chosen, SeparableModel):
         raise ConfigError(f"signal model {chosen.name!r}", "is not linear in all parameters but one", "use a SeparableModel")
     times = _checked_times(images, times, chosen)
-    kind = signal_type(images, signal)
-    real = to_real(images, kind, chosen, times)
-    deviation = _checked_sigma(sigma, real.shape)
-    inside = _checked_mask(mask, real.shape[1:])
-    flat = _Flat(chosen, real.shape, sigma_known=sigma is not None)
-    status = _usable(real, deviation, inside, len(chosen.parameters))
+    inside = _checked_mask(mask, images.shape[1:])
+    flat = images.reshape(len(images), -1)
+    kind = signal_type(flat if inside.all() else flat[:, inside], signal)
+    if kind == "complex" and chosen.phase_evolves:
+        kind = "magnitude"
+    deviation = _checked_sigma(sigma, images.shape)
+    status = _usable(flat, deviation, inside, times, len(chosen.parameters))
+    _check_positive(deviation, status == Status.OK)
+    problem = _Problem(model=chosen, times=times, images=flat, deviation=deviation, kind=kind, device=torch.device(device))
+    result = _Maps(problem, status)
     for index in _chunks(np.flatnonzero(status == Status.OK)):
-        _fit_chunk(flat, index, real, deviation, times, kind, status, device)
-    return flat.result(status.reshape(real.shape[1:]), times, {"signal": kind})
+        result.put(index, problem.estimate(index))
+    return result.finish(images.shape[1:])
 
 
-class _Flat:
+@dataclass(frozen=True, kw_only=True)
+class _Estimate:
+    """Results of some voxels, in the units of the images and of the model."""
+
+    values: Float[Tensor, "voxel parameter"]
+    std: Float[Tensor, "voxel parameter"]
+    chi2: Float[Tensor, " voxel"]
+    n_iter: Int[Tensor, " voxel"]
+    status: Int[Tensor, " voxel"]
+    near_floor: Bool[Tensor, " voxel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Problem:
+    """Flattened images of one kind and what is to be fitted to them."""
+
+    model: SeparableModel
+    times: Float[np.ndarray, " contrast"]
+    images: Float[np.ndarray, "contrast voxel"] | Complex[np.ndarray, "contrast voxel"] | Int[np.ndarray, "contrast voxel"]
+    deviation: Float[np.ndarray, "contrast #voxel"] | None
+    kind: SignalType
+    device: torch.device
+
+    @property
+    def freedom(self) -> int:
+        return len(self.times) - len(self.model.parameters)
+
+    def estimate(self, index: Int[np.ndarray, " chosen"]) -> _Estimate:
+        """Fit the voxels at `index`, which must be usable."""
+        weights, least = self._weights(index)
+        y = to_real(self.images[:, index], self.kind, self.model, self.times, weights)
+        y = np.where(weights > 0, y, 0.0)
+        signal, weight = (torch.as_tensor(v.T, device=self.device).contiguous() for v in (y, weights))
+        # In units of the largest signal and the least deviation all squares stay within range, whatever the images' unit.
+        scale = signal.abs().amax(-1, keepdim=True)
+        noise = torch.as_tensor(least, device=self.device)[:, None] / scale
+        solution = self._solve(signal / scale, weight)
+        cost = solution.cost
+        if self.deviation is None:
+            noise = (cost / self.freedom if self.freedom else torch.full_like(cost, torch.nan)).sqrt()[:, None]
+            chi2 = cost * scale[:, 0] ** 2
+        else:
+            chi2 = cost / noise[:, 0] ** 2
+        spread = _spread(self.model, torch.as_tensor(self.times, device=self.device), solution, weight)
+        in_image_unit = torch.tensor([p.unit == "a.u." for p in self.model.parameters], device=self.device)
+        factor = torch.where(in_image_unit, scale, 1.0)
+        values, std = (solution.parameters * factor).float(), (spread * noise * factor).float()
+        determined = values.isfinite().all(-1) & spread.isfinite().all(-1) & ~std.isinf().any(-1)
+        return _Estimate(
+            values=values,
+            std=std,
+            chi2=chi2.float(),
+            n_iter=solution.iterations,
+            status=_outcome(self.model, solution, determined),
+            near_floor=((signal / scale < NOISE_FLOOR * noise / weight.sqrt()) & (weight > 0)).any(-1),
+        )
+
+    def _weights(
+        self, index: Int[np.ndarray, " chosen"]
+    ) -> tuple[Float[np.ndarray, "contrast #chosen"], Float[np.ndarray, " #chosen"]]:
+        """Inverse variances in units of the largest one of each voxel, and the deviation that belongs to it."""
+        if self.deviation is None:
+            return np.ones((len(self.times), 1)), np.ones(1)
+        deviation = self.deviation if self.deviation.shape[1] == 1 else self.deviation[:, index]
+        deviation = np.where(np.isfinite(deviation), deviation, np.inf)
+        least = deviation.min(axis=0)
+        return (least / deviation) ** 2, least
+
+    def _solve(self, signal: Float[Tensor, "voxel contrast"], weight: Float[Tensor, "#voxel contrast"]) -> Solution:
+        times = torch.as_tensor(self.times, device=self.device)
+        if self.kind == "magnitude" and self.model.changes_sign:
+            return solve_with_polarity(self.model, times, signal, weight)
+        solution = solve(self.model, times, signal, weight)
+        return with_physical_sign(self.model, solution) if self.kind == "complex" else solution
+
+
+class _Maps:
     """Result arrays over flattened voxels, filled chunk by chunk."""
 
-    def __init__(self, model: SeparableModel, shape: tuple[int, ...], *, sigma_known: bool) -> None:
-        self.model, self.shape, self.sigma_known = model, shape[1:], sigma_known
-        self.freedom = shape[0] - len(model.parameters)
-        n = int(np.prod(self.shape))
-        self.values = {f: np.full((n, len(model.parameters)), np.nan, np.float32) for f in _RESULT_FIELDS}
-        self.chi2, self.n_iter = np.full(n, np.nan, np.float32), np.zeros(n, np.int16)
+    def __init__(self, problem: _Problem, status: NDArray[np.int8]) -> None:
+        self.problem, self.status = problem, status
+        n = len(status)
+        self.values = {f: np.full((n, len(problem.model.parameters)), np.nan, np.float32) for f in _RESULT_FIELDS}
+        self.chi2, self.n_iter, self.near_floor = np.full(n, np.nan, np.float32), np.zeros(n, np.int16), 0
+        self.quantile = _quantile(problem.freedom, known=problem.deviation is not None)
 
-    def result(self, status: NDArray[np.int8], times: NDArray[np.float64], facts: dict[str, Any]) -> FitResult:
-        maps = {
-            f: {p.name: np.ascontiguousarray(v[:, i]).reshape(self.shape) for i, p in enumerate(self.model.parameters)}
-            for f, v in self.values.items()
-        }
+    def put(self, index: NDArray[np.int64], estimate: _Estimate) -> None:
+        ok = estimate.status == Status.OK
+        half = self.quantile * estimate.std
+        limits = (estimate.values, estimate.std, estimate.values - half, estimate.values + half)
+        for name, tensor in zip(_RESULT_FIELDS, limits, strict=True):
+            self.values[name][index] = torch.where(ok[:, None], tensor, torch.nan).cpu().numpy()
+        self.chi2[index] = torch.where(ok, estimate.chi2, torch.nan).cpu().numpy()
+        self.n_iter[index] = estimate.n_iter.cpu().numpy()
+        self.status[index] = estimate.status.cpu().numpy()
+        self.near_floor += int((estimate.near_floor & ok).sum())
+
+    def finish(self, shape: tuple[int, ...]) -> FitResult:
+        problem = self.problem
+        names = [p.name for p in problem.model.parameters]
+        maps = {f: {n: np.ascontiguousarray(v[:, i]).reshape(shape) for i, n in enumerate(names)} for f, v in self.values.items()}
+        facts: dict[str, Any] = {"signal": problem.kind}
+        if problem.kind == "magnitude" and problem.deviation is not None:
+            facts["near_noise_floor"] = self.near_floor / max(1, int((self.status == Status.OK).sum()))
         return FitResult(
-            model=self.model.name,
-            times=times,
-            status=status,
-            chi2=self.chi2.reshape(self.shape),
-            n_iter=self.n_iter.reshape(self.shape),
-            degrees_of_freedom=self.freedom,
-            sigma_known=self.sigma_known,
+            model=problem.model.name,
+            times=problem.times,
+            status=self.status.reshape(shape),
+            chi2=self.chi2.reshape(shape),
+            n_iter=self.n_iter.reshape(shape),
+            degrees_of_freedom=problem.freedom,
+            sigma_known=problem.deviation is not None,
             facts=facts,
             **maps,
         )
 
 
-def _fit_chunk(
-    flat: _Flat,
-    index: NDArray[np.int64],
-    real: NDArray[Any],
-    deviation: NDArray[np.float64] | None,
-    times: NDArray[np.float64],
-    kind: SignalType,
-    status: NDArray[np.int8],
-    device: str | torch.device,
-) -> None:
-    """Fit the voxels at `index` and put the results in their places."""
-    model = flat.model
-    t = torch.as_tensor(times, device=device)
-    y = torch.as_tensor(real.reshape(len(times), -1)[:, index].T.astype(np.float64), device=device)
-    weights = torch.ones_like(y)
-    if deviation is not None:
-        sigma = torch.as_tensor(deviation.reshape(len(times), -1)[:, index if deviation.shape[1:] != (1, 1, 1) else [0]].T, device=device)
-        weights = torch.where(torch.isfinite(sigma), sigma**-2, 0.0).expand_as(y)
-    # Working in units of the largest signal and weight keeps squares within range whatever the images' unit.
-    scale, unit = y.abs().amax(-1, keepdim=True), weights.amax(-1, keepdim=True)
-    if kind == "magnitude" and model.changes_sign:
-        solution, _ = solve_with_polarity(model, t, y / scale, weights / unit)
-    else:
-        solution = solve(model, t, y / scale, weights / unit)
-    covariance = _covariance(model, t, solution, weights / unit) / (unit * scale**2)[..., None]
-    cost = solution.cost * (unit * scale**2)[:, 0]
-    if not flat.sigma_known:
-        covariance = covariance * (cost / flat.freedom if flat.freedom else torch.full_like(cost, torch.nan))[:, None, None]
-    linear = torch.tensor([p.unit == "a.u." for p in model.parameters], device=device)
-    factor = torch.where(linear, scale, 1.0)
-    values = solution.parameters * factor
-    std = covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt() * factor
-    half = _quantile(flat.freedom, known=flat.sigma_known) * std
-    ok, code = _outcome(model, solution, std)
-    status[index] = code.cpu().numpy()
-    for name, tensor in zip(_RESULT_FIELDS, (values, std, values - half, values + half), strict=True):
-        flat.values[name][index] = torch.where(ok[:, None], tensor, torch.nan).cpu().numpy()
-    flat.chi2[index] = torch.where(ok, cost, torch.nan).cpu().numpy()
-    flat.n_iter[index] = solution.iterations.cpu().numpy()
-
-
-def _outcome(model: SeparableModel, solution: Solution, std: Float[Tensor, "voxel parameter"]) -> tuple[Tensor, Tensor]:
-    """Which voxels have a trustworthy estimate, and the status code of each."""
-    lower = torch.tensor([p.lower for p in model.parameters], dtype=torch.float64, device=std.device)
-    upper = torch.tensor([p.upper for p in model.parameters], dtype=torch.float64, device=std.device)
-    inside = ((solution.parameters > lower) & (solution.parameters < upper)).all(-1) & ~solution.at_bound
+def _outcome(model: SeparableModel, solution: Solution, determined: Bool[Tensor, " voxel"]) -> Int[Tensor, " voxel"]:
+    """Status code of each voxel after its fit."""
     code = torch.full_like(solution.iterations, Status.OK, dtype=torch.int8)
     code[~solution.converged] = Status.NOT_CONVERGED
-    code[~inside] = Status.AT_BOUND
-    return code == Status.OK, code
+    code[~(inside_bounds(model, solution.parameters) & ~solution.at_bound & determined)] = Status.AT_BOUND
+    return code
 
 
-def _covariance(
-    model: SignalModel, times: Float[Tensor, " contrast"], solution: Solution, weights: Float[Tensor, "voxel contrast"]
-) -> Float[Tensor, "voxel parameter parameter"]:
-    """``(J^T W J)^-1`` by voxel; NaN where it does not exist."""
-    jacobian = model.jacobian(solution.parameters, times)
-    information = torch.einsum("vcp,vc,vcq->vpq", jacobian, weights, jacobian)
-    # Scaling to a unit diagonal first: seconds and image units differ by many orders of magnitude.
-    size = information.diagonal(dim1=-2, dim2=-1).sqrt()
-    inverse, failed = torch.linalg.inv_ex(information / (size[:, :, None] * size[:, None, :]))
-    inverse = inverse / (size[:, :, None] * size[:, None, :])
-    return torch.where((failed != 0)[:, None, None], torch.nan, inverse)
+def _spread(
+    model: SignalModel, times: Float[Tensor, " contrast"], solution: Solution, weights: Float[Tensor, "#voxel contrast"]
+) -> Float[Tensor, "voxel parameter"]:
+    """Deviations for noise of unit weight, the square roots of the diagonal of ``(J^T W J)^-1``; NaN where it does not exist."""
+    jacobian = model.jacobian(solution.parameters, times) * weights.sqrt()[..., None]
+    # To unit columns first: seconds and image units differ by many orders of magnitude.
+    size = (jacobian**2).sum(-2, keepdim=True).sqrt()
+    jacobian = jacobian / size
+    inverse, failed = torch.linalg.inv_ex(jacobian.mT @ jacobian)
+    inflation = inverse.diagonal(dim1=-2, dim2=-1)
+    sound = (failed == 0) & ((inflation > 0.5) & (inflation < _UNDETERMINED)).all(-1)
+    return torch.where(sound[:, None], inflation.clamp_min(1).sqrt() / size[:, 0], torch.nan)
 
 
 def _quantile(freedom: int, *, known: bool) -> float:
     """Half width of the 95 % interval in standard deviations."""
-    from scipy import stats
-
     if known:
-        return float(stats.norm.ppf(0.975))
-    return float(stats.t.ppf(0.975, freedom)) if freedom > 0 else float("nan")
+        return float(special.ndtri(0.975))
+    return float(special.stdtrit(freedom, 0.975)) if freedom > 0 else float("nan")
 
 
 def _chunks(index: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -186,28 +249,33 @@ def _chunks(index: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 def _usable(
-    real: NDArray[Any], deviation: NDArray[np.float64] | None, inside: NDArray[np.bool_], n_parameters: int
+    images: NDArray[Any],
+    deviation: NDArray[np.float64] | None,
+    inside: NDArray[np.bool_],
+    times: NDArray[np.float64],
+    n_parameters: int,
 ) -> NDArray[np.int8]:
-    """Flattened status before the fit: which voxels can be fitted at all."""
-    flat = real.reshape(len(real), -1)
-    status = np.full(flat.shape[1], Status.OK, np.int8)
-    finite = np.isfinite(flat).all(axis=0)
-    if deviation is not None:
-        enough = np.isfinite(deviation).reshape(len(real), -1).sum(axis=0) >= n_parameters
-        finite &= enough
-    status[(flat == 0).all(axis=0)] = Status.NO_SIGNAL
-    status[~finite] = Status.NOT_FINITE
-    status[~inside.ravel()] = Status.OUTSIDE_MASK
+    """Status of the flattened voxels before the fit: which ones can be fitted at all."""
+    used = np.ones((len(images), 1), bool) if deviation is None else np.isfinite(deviation)
+    different = sum(used[times == time].any(axis=0).astype(np.int64) for time in np.unique(times))
+    status = np.full(images.shape[1], Status.OK, np.int8)
+    status[((images == 0) | ~used).all(axis=0)] = Status.NO_SIGNAL
+    status[(~np.isfinite(images) & used).any(axis=0) | (different < n_parameters)] = Status.NOT_FINITE
+    status[~inside] = Status.OUTSIDE_MASK
     return status
 
 
 def _checked_times(images: NDArray[Any], times: NDArray[Any], model: SignalModel) -> NDArray[np.float64]:
+    if images.dtype.kind not in "biufc":
+        raise InputError("images", f"are of type {images.dtype}", "give real or complex numbers")
     if images.ndim != 4 or 0 in images.shape:
         raise InputError("images", f"have shape {images.shape}", "give four non-empty axes (contrast, z, y, x)")
     vector = np.atleast_1d(np.asarray(times, np.float64))
     if vector.shape != (len(images),):
         raise InputError(
-            f"{model.times_key} of model {model.name}", f"has {vector.size} values for {len(images)} contrasts", "give one time for each"
+            f"{model.times_key} of model {model.name}",
+            f"has {vector.size} values for {len(images)} contrasts",
+            "give one time for each",
         )
     if not (np.isfinite(vector).all() and (vector >= 0).all()):
         raise InputError(f"{model.times_key} of model {model.name}", f"is {vector.tolist()}", "give finite seconds, not negative")
@@ -222,26 +290,42 @@ def _checked_times(images: NDArray[Any], times: NDArray[Any], model: SignalModel
 
 
 def _checked_sigma(sigma: float | NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.float64] | None:
+    """Deviations (contrast, voxel), or (contrast, 1) where all voxels share them."""
     if sigma is None:
         return None
+    if np.iscomplexobj(sigma):
+        raise InputError("sigma", "is complex", "give the standard deviation of the real part")
     deviation = np.asarray(sigma, np.float64)
-    if deviation.ndim == 0:
-        deviation = np.full((shape[0], 1, 1, 1), float(deviation))
-    elif deviation.shape == shape[:1]:
-        deviation = deviation[:, None, None, None]
-    elif deviation.shape != shape:
+    if deviation.shape not in ((), shape[:1], shape):
         raise InputError("sigma", f"has shape {deviation.shape}", f"give one number, {shape[:1]} or {shape}")
-    if (deviation <= 0).any():
-        raise InputError("sigma", f"has a value of {np.nanmin(deviation):g}", "give standard deviations above zero, or infinity")
-    return deviation
+    if deviation.ndim == 0:
+        deviation = np.broadcast_to(deviation, shape[:1])
+    return deviation.reshape(shape[0], -1)
+
+
+def _check_positive(deviation: NDArray[np.float64] | None, chosen: NDArray[np.bool_]) -> None:
+    """Refuse deviations that no measurement has; zero is allowed where nothing is fitted, as outside of the coil maps."""
+    if deviation is None:
+        return
+    wrong = (deviation < 0) | ((deviation == 0) & (chosen | (deviation.shape[1] == 1)))
+    if wrong.any():
+        where = f" in {int(wrong.any(axis=0).sum())} voxels with signal" if deviation.shape[1] > 1 else ""
+        raise InputError(
+            "sigma",
+            f"has a value of {deviation[wrong].min():g}{where}",
+            "give standard deviations above zero, or infinity to leave a contrast out",
+        )
 
 
 def _checked_mask(mask: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Flattened mask."""
     if mask is None:
-        return np.ones(shape, bool)
+        return np.ones(int(np.prod(shape)), bool)
     if mask.shape != shape:
         raise InputError("mask", f"has shape {mask.shape}", f"give the images' shape {shape}")
-    inside = np.asarray(mask, bool)
+    if not np.isfinite(mask).all():
+        raise InputError("mask", "has values that are not finite", "give zero outside and one inside")
+    inside = np.asarray(mask, bool).ravel()
     if not inside.any():
         raise InputError("mask", "is empty", "give a mask with voxels to fit")
     return inside

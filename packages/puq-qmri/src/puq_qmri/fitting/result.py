@@ -26,8 +26,8 @@ STATUS_TEXT = {
     Status.OK: "fitted",
     Status.OUTSIDE_MASK: "outside the mask, not fitted",
     Status.NO_SIGNAL: "all contrasts are zero",
-    Status.NOT_FINITE: "a contrast is NaN or infinite, or too few contrasts have a finite deviation",
-    Status.AT_BOUND: "the best estimate lies at a bound of the model, so the data do not determine it",
+    Status.NOT_FINITE: "a contrast is NaN or infinite, or too few different times have a finite deviation",
+    Status.AT_BOUND: "the best estimate lies at or outside a bound of the model, so the data do not determine it",
     Status.NOT_CONVERGED: "the iteration did not settle",
 }
 
@@ -39,15 +39,16 @@ class FitResult:
     Attributes
     ----------
     maps, std, low95, high95
-        float32 (z, y, x) by parameter name: estimate, its standard deviation, and the limits of the 95 % interval.
+        float32 (z, y, x) by parameter name: estimate, its standard deviation, and the limits of the 95 % interval. NaN where the
+        status is not ``OK``; deviation and limits also where there are as many contrasts as parameters and no deviations.
     status
         int8 (z, y, x), values of :class:`Status`.
     chi2
-        float32 (z, y, x): weighted sum of squared residuals. In units of the noise where `sigma_known`.
+        float32 (z, y, x): sum of squared residuals, each over its variance where `sigma_known`, else in squared image units.
     n_iter
-        int16 (z, y, x): iterations of the refinement.
+        int16 (z, y, x): evaluations of the misfit after the start grid.
     degrees_of_freedom
-        Number of contrasts minus number of parameters.
+        Number of contrasts minus number of parameters. A voxel loses one for every contrast left out by an infinite deviation.
     sigma_known
         Whether deviations of the images were given. If not, the residuals of each voxel estimate them, and the intervals are
         Student's.
@@ -56,7 +57,8 @@ class FitResult:
     times
         Seconds, (contrast,).
     facts
-        Further facts for the record, for example which signal type was taken.
+        Further facts for the record: ``signal``, the kind that was fitted, and for magnitudes with known deviations
+        ``near_noise_floor``, the share of fitted voxels with a magnitude below three deviations.
     """
 
     model: str

@@ -4,10 +4,11 @@ For a fixed time constant ``T`` the weighted least-squares coefficients ``c(T)``
 
 .. math:: f(T) = \min_c \sum_i w_i (y_i - \sum_k c_k \phi_k(t_i; T))^2
 
-is a function of one variable. It is first evaluated on a logarithmic grid, for all voxels at once by matrix products, then
-refined from the best grid point by Gauss-Newton steps on ``log T`` with the derivative of Kaufman (1975, doi
-10.1007/BF01932995), inside the bracket of the neighbouring grid points. A step that does not lower the misfit is halved. Voxels that have settled cost
-nothing more.
+is a function of one variable (Golub and Pereyra 2003, doi 10.1088/0266-5611/19/2/201). It is first evaluated on a logarithmic grid
+over all time constants allowed, for all voxels at once by matrix products. Between the neighbours of the best grid point lies a
+minimum; there the Gauss-Newton step ``h(log T)`` with the derivative of Kaufman (1975, doi 10.1007/BF01932995) is zero, and it
+has the sign of the direction of descent elsewhere. Its root is found by the secant method inside the bracket, with bisection
+where the steps do not shrink (Brent 1973). Large residuals, which make Gauss-Newton alone slow, cost no more than a few steps.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from torch import Tensor
 from puq_qmri.signal_models.base import SeparableModel
 
 GRID_RATIO = 1.08
-"""Ratio of neighbouring time constants of the start grid; the misfit has one minimum between neighbours."""
+"""Largest ratio of neighbouring time constants of the start grid; exponentials change too slowly for two minima between them."""
+_FLAT = 1e-10
+"""Share of the signal's energy below which two misfits are the same but for rounding."""
+_DEPENDENT = 1e-7
+"""Length of what the first basis function leaves of the second, below which rounding makes it up."""
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +42,11 @@ class Solution:
     cost
         float64 (voxel,): weighted sum of squared residuals.
     iterations
-        int64 (voxel,).
+        int64 (voxel,): evaluations of the misfit after the start grid.
     converged
         bool (voxel,).
     at_bound
-        bool (voxel,): the minimum lies at the first or last time constant allowed.
+        bool (voxel,): the first or last time constant allowed explains the signal as well as any other.
     """
 
     parameters: Float[Tensor, "voxel parameter"]
@@ -50,16 +56,33 @@ class Solution:
     at_bound: Bool[Tensor, " voxel"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Voxels with the square roots of their weights (one row for all, or one for each) and their signal times those."""
+
+    model: SeparableModel
+    times: Float[Tensor, " contrast"]
+    root: Float[Tensor, "#voxel contrast"]
+    target: Float[Tensor, "voxel contrast"]
+
+    def part(self, keep: Bool[Tensor, " voxel"]) -> _Batch:
+        root = self.root if len(self.root) == 1 else self.root[keep]
+        return _Batch(model=self.model, times=self.times, root=root, target=self.target[keep])
+
+
 def solve(
     model: SeparableModel,
     times: Float[Tensor, " contrast"],
     signal: Float[Tensor, "voxel contrast"],
-    weights: Float[Tensor, "voxel contrast"],
+    weights: Float[Tensor, "#voxel contrast"],
     *,
     tolerance: float = 1e-8,
     max_iterations: int = 60,
 ) -> Solution:
     """Weighted least-squares estimates of all voxels.
+
+    The time constant stays within its bounds; the coefficients are free, so that an estimate outside theirs tells that the
+    model does not suit the voxel.
 
     Parameters
     ----------
@@ -68,7 +91,7 @@ def solve(
     times
         float64, seconds.
     signal, weights
-        float64; weights are inverse variances up to a factor, zero leaves a contrast out.
+        float64 and finite; weights are inverse variances up to a factor, zero leaves a contrast out.
     tolerance
         Convergence when a step changes ``log T`` by less.
     max_iterations
@@ -76,120 +99,143 @@ def solve(
     """
     bounds = model.parameters[model.nonlinear]
     low, high = math.log(bounds.lower), math.log(bounds.upper)
-    steps = max(16, math.ceil((high - low) / math.log(GRID_RATIO)))
+    steps = 1 + max(16, math.ceil((high - low) / math.log(GRID_RATIO)))
     grid = torch.linspace(low, high, steps, dtype=torch.float64, device=signal.device)
-    start = _grid_search(model, times, signal, weights, grid)
-    spacing = grid[1] - grid[0]
-    log_constant, iterations, converged = _refine(
-        model, times, signal, weights, grid[start], spacing, (low, high), tolerance, max_iterations
-    )
+    root = weights.sqrt()
+    batch = _Batch(model=model, times=times, root=root, target=root * signal)
+    explained = grid_energy(model, times, signal, weights, grid)
+    best, index = explained.max(-1)
+    log_constant, iterations, converged = _refine(batch, grid, index, tolerance, max_iterations)
     constant = log_constant.exp()
-    coefficients, residual = _project(model.basis(constant, times), signal, weights)
+    coefficients, residual = _Span.of(model.basis(constant, times), root).project(batch.target)
+    cost, total = (residual**2).sum(-1), (batch.target**2).sum(-1)
+    at_limit = (log_constant <= low + 1e-6) | (log_constant >= high - 1e-6)
+    flat = torch.maximum(explained[:, 0], explained[:, -1]) >= best - _FLAT * total
     return Solution(
-        parameters=model.assemble(constant, coefficients),
-        cost=(weights * residual**2).sum(-1),
+        parameters=model.assemble(constant, torch.cat(coefficients, -1)),
+        cost=cost,
         iterations=iterations,
-        converged=converged,
-        at_bound=(log_constant <= low + 1e-6) | (log_constant >= high - 1e-6),
+        converged=converged & (cost <= total - best + _FLAT * total),
+        at_bound=at_limit | flat,
     )
 
 
-def _grid_search(
+def grid_energy(
     model: SeparableModel,
     times: Float[Tensor, " contrast"],
     signal: Float[Tensor, "voxel contrast"],
-    weights: Float[Tensor, "voxel contrast"],
+    weights: Float[Tensor, "#voxel contrast"],
     grid: Float[Tensor, " grid"],
-) -> Int[Tensor, " voxel"]:
-    """Index of the grid point that explains most of the weighted signal."""
+) -> Float[Tensor, "voxel grid"]:
+    """How much of each voxel's weighted energy the model explains at each ``log T`` of the grid."""
     basis = model.basis(grid.exp(), times)
+    size = basis.abs().amax(-2, keepdim=True)
+    basis = basis / torch.where(size > 0, size, 1.0)
     weighted = weights * signal
     if model.n_linear == 1:
         curve = basis[..., 0]
-        energy = (weighted @ curve.T) ** 2 / (weights @ (curve**2).T).clamp_min(torch.finfo(signal.dtype).tiny)
-        return energy.argmax(-1)
+        return (weighted @ curve.T).square_() / (weights @ (curve**2).T).clamp_min(_TINY)
     first, second = basis.unbind(-1)
     b0, b1 = weighted @ first.T, weighted @ second.T
     a00, a11, a01 = weights @ (first**2).T, weights @ (second**2).T, weights @ (first * second).T
-    determinant = (a00 * a11 - a01**2).clamp_min(1e-12 * a00 * a11 + torch.finfo(signal.dtype).tiny)
-    energy = (b0**2 * a11 - 2 * b0 * b1 * a01 + b1**2 * a00) / determinant
-    return energy.argmax(-1)
+    # |first part|^2 / a00 plus the energy of what is orthogonal to it: no cancellation between large terms.
+    a00 = a00.clamp_min(_TINY)
+    share = a01 / a00
+    rest = (a11 - share * a01).clamp_min(1e-12 * a11 + _TINY)
+    return (b1 - share * b0).square_() / rest + b0.square_() / a00
 
 
-def _project(
-    basis: Float[Tensor, "voxel contrast linear"],
-    signal: Float[Tensor, "voxel contrast"],
-    weights: Float[Tensor, "voxel contrast"],
-) -> tuple[Float[Tensor, "voxel linear"], Float[Tensor, "voxel contrast"]]:
-    """Weighted least-squares coefficients of the basis and the residual they leave."""
-    if basis.shape[-1] == 1:
-        curve = basis[..., 0]
-        norm = (weights * curve**2).sum(-1, keepdim=True).clamp_min(torch.finfo(signal.dtype).tiny)
-        coefficients = (weights * curve * signal).sum(-1, keepdim=True) / norm
-        return coefficients, signal - coefficients * curve
-    first, second = basis.unbind(-1)
-    a00, a11 = (weights * first**2).sum(-1), (weights * second**2).sum(-1)
-    # Orthogonalising the second function against the first keeps the digits that the determinant would lose.
-    overlap = (weights * first * second).sum(-1) / a00.clamp_min(torch.finfo(signal.dtype).tiny)
-    rest = second - overlap[:, None] * first
-    norm = (weights * rest**2).sum(-1)
-    safe = norm > 1e-14 * a11
-    c1 = torch.where(safe, (weights * rest * signal).sum(-1) / norm.clamp_min(torch.finfo(signal.dtype).tiny), 0.0)
-    c0 = (weights * first * signal).sum(-1) / a00.clamp_min(torch.finfo(signal.dtype).tiny) - overlap * c1
-    return torch.stack([c0, c1], -1), signal - c0[:, None] * first - c1[:, None] * second
+@dataclass(frozen=True, kw_only=True)
+class _Span:
+    """The space of the weighted basis of each voxel, as orthonormal functions.
+
+    The basis functions are ``lengths[0] f_0`` and ``share f_0 + lengths[1] f_1``. A function that vanishes, or that the first
+    one explains, is replaced by zero and its length by infinity, so that its coefficient becomes zero.
+    """
+
+    functions: tuple[Float[Tensor, "voxel contrast"], ...]
+    lengths: tuple[Float[Tensor, "voxel 1"], ...]
+    share: Float[Tensor, "voxel 1"] | None
+
+    @classmethod
+    def of(cls, basis: Float[Tensor, "voxel contrast linear"], root: Float[Tensor, "#voxel contrast"]) -> _Span:
+        columns = [c * root for c in basis.unbind(-1)]
+        # Late echoes of a fast decay are so small that their squares vanish: in units of the largest they do not.
+        sizes = [_or_infinite(c.abs().amax(-1, keepdim=True)) for c in columns]
+        columns = [c / size for c, size in zip(columns, sizes, strict=True)]
+        length = _or_infinite((columns[0] ** 2).sum(-1, keepdim=True).sqrt())
+        first = columns[0] / length
+        if len(columns) == 1:
+            return cls(functions=(first,), lengths=(length * sizes[0],), share=None)
+        share = (first * columns[1]).sum(-1, keepdim=True)
+        rest = columns[1] - share * first
+        size = (rest**2).sum(-1, keepdim=True).sqrt()
+        size = torch.where(size > _DEPENDENT, size, torch.inf)
+        return cls(functions=(first, rest / size), lengths=(length * sizes[0], size * sizes[1]), share=share * sizes[1])
+
+    def project(
+        self, target: Float[Tensor, "voxel contrast"]
+    ) -> tuple[list[Float[Tensor, "voxel 1"]], Float[Tensor, "voxel contrast"]]:
+        """Least-squares coefficients of the basis, by back substitution, and the residual they leave."""
+        along = [(f * target).sum(-1, keepdim=True) for f in self.functions]
+        residual = target - along[0] * self.functions[0]
+        if self.share is None:
+            return [along[0] / self.lengths[0]], residual
+        second = along[1] / self.lengths[1]
+        first = (along[0] - self.share * second) / self.lengths[0]
+        return [first, second], residual - along[1] * self.functions[1]
+
+
+def _or_infinite(length: Float[Tensor, "voxel 1"]) -> Float[Tensor, "voxel 1"]:
+    return torch.where(length > 0, length, torch.inf)
 
 
 def _refine(
-    model: SeparableModel,
-    times: Float[Tensor, " contrast"],
-    signal: Float[Tensor, "voxel contrast"],
-    weights: Float[Tensor, "voxel contrast"],
-    start: Float[Tensor, " voxel"],
-    spacing: Float[Tensor, ""],
-    limits: tuple[float, float],
-    tolerance: float,
-    max_iterations: int,
+    batch: _Batch, grid: Float[Tensor, " grid"], index: Int[Tensor, " voxel"], tolerance: float, max_iterations: int
 ) -> tuple[Float[Tensor, " voxel"], Int[Tensor, " voxel"], Bool[Tensor, " voxel"]]:
-    """Gauss-Newton steps on ``log T`` with step halving, on the voxels that still move."""
-    best, iterations = start.clone(), torch.zeros_like(start, dtype=torch.int64)
-    active = torch.arange(len(start), device=start.device)
-    point, bracket = start, ((start - spacing).clamp_min(limits[0]), (start + spacing).clamp_max(limits[1]))
-    cost, step = _cost_and_step(model, times, signal, weights, point)
-    scale = torch.ones_like(point)
+    """Root of the Gauss-Newton step between the neighbours of the best grid point, on the voxels that still move.
+
+    Returns ``log T``, the number of evaluations and whether the last step was below the tolerance.
+    """
+    best = grid[index]
+    iterations = torch.zeros_like(index)
+    converged = torch.zeros_like(index, dtype=torch.bool)
+    active = torch.arange(len(index), device=index.device)
+    point, low, high = best, grid[(index - 1).clamp_min(0)], grid[(index + 1).clamp_max(len(grid) - 1)]
+    newton = _newton_step(batch, point)
+    low, high = torch.where(newton > 0, point, low), torch.where(newton > 0, high, point)
+    step, last, before = newton, torch.full_like(point, torch.inf), torch.full_like(point, torch.inf)
     for _ in range(max_iterations):
-        proposal = torch.minimum(torch.maximum(point + scale * step, bracket[0]), bracket[1])
+        proposal = point + step
+        outside = (proposal <= low) | (proposal >= high) | (step.abs() > before.abs() / 2)
+        proposal = torch.where(outside & (step.abs() >= tolerance), (low + high) / 2, proposal.clamp(low, high))
         moved = proposal - point
-        new_cost, new_step = _cost_and_step(model, times, signal, weights, proposal)
-        better = new_cost <= cost
+        best[active] = proposal
         settled = moved.abs() < tolerance
-        point, cost, step = (torch.where(better, n, o) for n, o in ((proposal, point), (new_cost, cost), (new_step, step)))
-        scale = torch.where(better, 1.0, scale / 4)
-        best[active], iterations[active] = point, iterations[active] + 1
-        keep = ~settled
-        if not keep.any():
-            return best, iterations, torch.ones_like(best, dtype=torch.bool)
-        if keep.sum() < 0.7 * len(keep):
-            active, point, cost, step, scale = (v[keep] for v in (active, point, cost, step, scale))
-            bracket = (bracket[0][keep], bracket[1][keep])
-            signal, weights = signal[keep], weights[keep]
-    converged = torch.ones_like(best, dtype=torch.bool)
-    converged[active[(scale * step).abs() >= math.sqrt(tolerance)]] = False
+        converged[active] = settled
+        if settled.any():
+            keep = ~settled
+            if not keep.any():
+                break
+            batch, active = batch.part(keep), active[keep]
+            proposal, moved, newton, last, low, high = (v[keep] for v in (proposal, moved, newton, last, low, high))
+        iterations[active] += 1
+        new = _newton_step(batch, proposal)
+        low, high = torch.where(new > 0, proposal, low), torch.where(new > 0, high, proposal)
+        step = moved * new / (newton - new)
+        step = torch.where(step.isfinite(), step, new)
+        point, newton, last, before = proposal, new, moved, last
     return best, iterations, converged
 
 
-def _cost_and_step(
-    model: SeparableModel,
-    times: Float[Tensor, " contrast"],
-    signal: Float[Tensor, "voxel contrast"],
-    weights: Float[Tensor, "voxel contrast"],
-    log_constant: Float[Tensor, " voxel"],
-) -> tuple[Float[Tensor, " voxel"], Float[Tensor, " voxel"]]:
-    """Misfit at ``log T`` and the Gauss-Newton step from there."""
+def _newton_step(batch: _Batch, log_constant: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
+    """The Gauss-Newton step of the misfit from ``log T``; its sign is that of descent. Zero where the misfit is flat."""
     constant = log_constant.exp()
-    basis = model.basis(constant, times)
-    coefficients, residual = _project(basis, signal, weights)
-    slope = (model.basis_slope(constant, times) * coefficients[:, None, :]).sum(-1)
-    _, slope = _project(basis, slope, weights)
-    curvature = (weights * slope**2).sum(-1)
-    step = (weights * slope * residual).sum(-1) / curvature.clamp_min(torch.finfo(signal.dtype).tiny)
-    return (weights * residual**2).sum(-1), step.nan_to_num(0.0, 0.0, 0.0)
+    span = _Span.of(batch.model.basis(constant, batch.times), batch.root)
+    coefficients, residual = span.project(batch.target)
+    slopes = batch.model.basis_slope(constant, batch.times).unbind(-1)
+    slope = torch.stack([c * s for c, s in zip(coefficients, slopes, strict=True)]).sum(0) * batch.root
+    for function in span.functions:
+        slope = slope - (function * slope).sum(-1, keepdim=True) * function
+    # The residual is orthogonal to the basis, so its product with the whole slope is that with the projected one.
+    return ((slope * residual).sum(-1) / (slope**2).sum(-1)).nan_to_num(0.0, 0.0, 0.0)

@@ -51,6 +51,9 @@ class SignalModel(ABC):
         What it estimates, in the order of the last axis of every parameter tensor.
     changes_sign
         Whether the signal changes sign over the times, so that magnitude images need their polarity restored.
+    phase_evolves
+        Whether the phase of complex images changes with the times, as off-resonance does to gradient echoes, so that only their
+        magnitudes follow the model.
     """
 
     name: ClassVar[str]
@@ -59,9 +62,12 @@ class SignalModel(ABC):
     times_key: ClassVar[str]
     parameters: ClassVar[tuple[Parameter, ...]]
     changes_sign: ClassVar[bool] = False
+    phase_evolves: ClassVar[bool] = False
 
     @abstractmethod
-    def signal(self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast"]:
+    def signal(
+        self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast"]:
         """Signal of each contrast; `times` in seconds."""
 
     @abstractmethod
@@ -85,7 +91,9 @@ class SeparableModel(SignalModel):
     """Number of basis functions, 1 or 2."""
 
     @abstractmethod
-    def basis(self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast linear"]:
+    def basis(
+        self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast linear"]:
         """The basis functions ``phi_k(t; T)``."""
 
     @abstractmethod

@@ -35,7 +35,9 @@ class InversionRecovery(SeparableModel):
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 2
 
-    def signal(self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast"]:
+    def signal(
+        self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast"]:
         """Signal of each contrast."""
         m0, t1, inversion = (p[..., None] for p in parameters.unbind(-1))
         return m0 * (1 - inversion * decay(t1[..., 0], times))
@@ -49,7 +51,9 @@ class InversionRecovery(SeparableModel):
         slope = -(m0 * inversion / t1)[..., None] * decay_slope(t1, times)
         return torch.stack([1 - inversion[..., None] * curve, slope, -m0[..., None] * curve], dim=-1)
 
-    def basis(self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast linear"]:
+    def basis(
+        self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast linear"]:
         """A constant and the recovery."""
         curve = decay(constant, times)
         return torch.stack([torch.ones_like(curve), curve], dim=-1)
@@ -81,7 +85,9 @@ class PerfectInversionRecovery(SeparableModel):
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 1
 
-    def signal(self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast"]:
+    def signal(
+        self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast"]:
         """Signal of each contrast."""
         m0, t1 = parameters.unbind(-1)
         return m0[..., None] * (1 - 2 * decay(t1, times))
@@ -93,7 +99,9 @@ class PerfectInversionRecovery(SeparableModel):
         m0, t1 = parameters.unbind(-1)
         return torch.stack([1 - 2 * decay(t1, times), -2 * (m0 / t1)[..., None] * decay_slope(t1, times)], dim=-1)
 
-    def basis(self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast linear"]:
+    def basis(
+        self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast linear"]:
         """The recovery."""
         return (1 - 2 * decay(constant, times))[..., None]
 

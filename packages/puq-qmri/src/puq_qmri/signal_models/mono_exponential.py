@@ -29,7 +29,9 @@ class MonoExponentialT2(SeparableModel):
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 1
 
-    def signal(self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast"]:
+    def signal(
+        self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast"]:
         """Signal of each contrast."""
         m0, t2 = parameters.unbind(-1)
         return m0[..., None] * decay(t2, times)
@@ -42,7 +44,9 @@ class MonoExponentialT2(SeparableModel):
         slope = (m0 / t2)[..., None] * decay_slope(t2, times)
         return torch.stack([decay(t2, times), slope], dim=-1)
 
-    def basis(self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast linear"]:
+    def basis(
+        self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast linear"]:
         """The decay alone."""
         return decay(constant, times)[..., None]
 
@@ -69,6 +73,7 @@ class MonoExponentialT2Star(MonoExponentialT2):
         MonoExponentialT2.parameters[0],
         Parameter(name="t2star", map_name="T2starmap", unit="s", lower=1e-4, upper=5.0),
     )
+    phase_evolves: ClassVar[bool] = True
 
 
 class OffsetT2(SeparableModel):
@@ -85,7 +90,9 @@ class OffsetT2(SeparableModel):
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 2
 
-    def signal(self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast"]:
+    def signal(
+        self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast"]:
         """Signal of each contrast."""
         m0, t2, offset = parameters.unbind(-1)
         return m0[..., None] * decay(t2, times) + offset[..., None]
@@ -98,7 +105,9 @@ class OffsetT2(SeparableModel):
         curve = decay(t2, times)
         return torch.stack([curve, (m0 / t2)[..., None] * decay_slope(t2, times), torch.ones_like(curve)], dim=-1)
 
-    def basis(self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast linear"]:
+    def basis(
+        self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast linear"]:
         """The decay and a constant."""
         curve = decay(constant, times)
         return torch.stack([curve, torch.ones_like(curve)], dim=-1)
