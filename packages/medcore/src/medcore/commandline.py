@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from medcore.config import load_yaml, set_value, unknown_key
-from medcore.errors import ConfigError, MedcoreError, OutOfMemoryError, output_error
+from medcore.errors import ConfigError, MedcoreError, OutOfMemoryError, is_full, output_error
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -85,7 +86,7 @@ class Invocation:
     def emit(self, result: dict[str, Any]) -> None:
         """Print the one JSON object of ``--json``; called for the command's return value, or before it raises."""
         if self.json:
-            print(json.dumps(result, allow_nan=False), file=self._stdout or sys.stdout, flush=True)  # noqa: T201
+            print(json.dumps(result, allow_nan=False), file=self._stdout or sys.stdout, flush=True)
 
 
 def application(name: str, distribution: str, text: str) -> typer.Typer:
@@ -156,16 +157,26 @@ def _invoke(function: Callable[..., Any], flags: dict[str, Any], values: dict[st
     try:
         with guard:
             result = function(invocation, **values)
+        if result is not None:
+            invocation.emit(result)
+    except (typer.Exit, typer.Abort):
+        raise
+    except KeyboardInterrupt as error:  # Typer would leave without a word
+        raise typer.Abort from error
+    except BrokenPipeError as error:
+        raise _ReaderLeft from error
     except Exception as error:
         if invocation.debug:
-            raise
+            traceback.print_exception(error)
         raise _CommandFailed(error) from error
-    if result is not None:
-        invocation.emit(result)
+
+
+class _ReaderLeft(Exception):
+    """Whoever read standard output closed it, as ``head`` does; Typer would make exit code 1 of it."""
 
 
 class _CommandFailed(Exception):
-    """A command failed and ``--debug`` was not given."""
+    """A command failed; the cause says why."""
 
 
 def _common_parameters(*, writes: bool, seeded: bool, recipe: bool) -> list[inspect.Parameter]:
@@ -220,14 +231,15 @@ def _add_defaults(context: typer.Context, given: dict[str, Any], what: str, *, f
     names = {
         flag.lstrip("-").replace("-", "_"): p.name
         for p in context.command.params
-        for flag in ([p.name or ""] if p.param_type_name == "argument" else [*p.opts, *p.secondary_opts])
+        for flag in ([p.name or ""] if p.param_type_name == "argument" else p.opts)
         if p.param_type_name == "argument" or flag.startswith("--")
     }
+    given = {str(key).replace("-", "_"): value for key, value in given.items()}
     for key in given:
-        if key.replace("-", "_") not in names:
+        if key not in names:
             raise unknown_key(what, key, sorted(names))
     layers = context.meta.setdefault(_STATE, {True: {}, False: {}})
-    layers[first].update({names[k.replace("-", "_")]: v for k, v in given.items()})
+    layers[first].update({names[k]: v for k, v in given.items()})
     context.default_map = {**layers[True], **layers[False]}
 
 
@@ -253,7 +265,7 @@ def main(app: typer.Typer) -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted: stopped from the keyboard; run the command again")
         code = 130
-    except BrokenPipeError:
+    except _ReaderLeft:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except _CommandFailed as failure:
@@ -273,12 +285,18 @@ def _report(error: BaseException) -> int:
             return 2
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "the command"
-        _complain(f"{error.format_message().rstrip('.')}; see {path} --help")
+        _complain(f"{error.format_message().rstrip('.')}{_given(error)}; see {path} --help")
         return 2
     if isinstance(error, typer.Exit):
         return error.exit_code
     _complain(f"unexpected {type(error).__name__}: {error}; please report this, --debug shows where it happened")
     return 1
+
+
+def _given(error: BaseException) -> str:
+    """The value that came, which Typer's message about an option leaves out."""
+    details = getattr(error.__cause__, "errors", None)  # pydantic's, which Typer uses for conversion
+    return f", got {details()[0]['input']!r}" if callable(details) else ""
 
 
 def as_known_error(error: BaseException) -> BaseException:
@@ -290,6 +308,8 @@ def as_known_error(error: BaseException) -> BaseException:
         return OutOfMemoryError(
             "memory", f"is not enough ({text or 'allocation failed'})", "use smaller input, batch or chunk sizes"
         )
+    if isinstance(error, OSError) and is_full(error):
+        return output_error(error.filename or "output", error)
     if isinstance(error, FileNotFoundError):
         return ConfigError(error.filename or "input", "does not exist", "check the path")
     if isinstance(error, OSError) and error.filename and not isinstance(error, ConnectionError):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import itertools
+import math
+import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medcore.errors import ConfigError, InputError
+from medcore.errors import ConfigError
 
 T = TypeVar("T")
 MAX_BYTES = 1_000_000
+_EXPONENT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -40,6 +46,23 @@ def parse_yaml(text: str, what: str) -> dict[str, Any]:
     """Parse YAML text into a mapping under the rules of :func:`load_yaml`; `what` names it in errors."""
     import yaml
 
+    try:
+        value = yaml.load(text, Loader=_strict_loader())  # noqa: S506 - it derives from SafeLoader
+    # What PyYAML's constructors were seen to raise about odd scalars: LookupError for `!!float ''`, AttributeError for `!!timestamp x`.
+    except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ConfigError(what, f"is not valid YAML ({' '.join(str(error).split())})", "correct the file") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(what, f"holds a {type(value).__name__}, not a mapping", "write 'key: value' lines")
+    return value
+
+
+@functools.cache
+def _strict_loader() -> Any:
+    """The safe loader without aliases and repeated keys, which reads ``1e-5`` as a number (as YAML 1.2 does)."""
+    import yaml
+
     class Loader(yaml.SafeLoader):
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.events.AliasEvent):
@@ -47,21 +70,15 @@ def parse_yaml(text: str, what: str) -> dict[str, Any]:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [k.value for k, _ in node.value]
-            twice = next((k for k in keys if keys.count(k) > 1), None)
-            if twice is not None:
-                raise yaml.YAMLError(f"key {twice!r} stands twice (line {node.start_mark.line + 1})")
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key.value, str) and key.value in seen:
+                    raise yaml.YAMLError(f"key {key.value!r} stands twice (line {key.start_mark.line + 1})")
+                seen.add(str(key.value))
             return super().construct_mapping(node, deep)
 
-    try:
-        value = yaml.load(text, Loader=Loader)  # noqa: S506 - Loader derives from SafeLoader
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(what, f"is not valid YAML ({' '.join(str(error).split())})", "correct the file") from error
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ConfigError(what, f"holds a {type(value).__name__}, not a mapping", "write 'key: value' lines")
-    return value
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789."))
+    return Loader
 
 
 def set_value(mapping: dict[str, Any], assignment: str) -> None:
@@ -92,12 +109,12 @@ def set_value(mapping: dict[str, Any], assignment: str) -> None:
 def _step(target: Any, key: str, assignment: str, *, create: bool) -> Any:
     if isinstance(target, dict):
         return target.setdefault(key, {}) if create else target[key]
-    if isinstance(target, list) and key.isdigit() and int(key) < len(target):
+    if isinstance(target, list) and key.isdecimal() and int(key) < len(target):
         return target[int(key)]
     raise ConfigError(f"--set {assignment}", f"there is nothing at {key!r}", "check the path")
 
 
-def from_mapping(cls: type[T], mapping: Mapping[str, Any], what: str = "settings") -> T:
+def from_mapping(cls: type[T], mapping: Any, what: str = "settings") -> T:
     """Build the dataclass `cls` from plain values, checking every key and type on the way.
 
     Nested dataclasses, ``tuple[X, ...]``, ``list[X]``, ``dict[str, X]``, ``Literal``, unions and :class:`pathlib.Path` are
@@ -123,8 +140,6 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], what: str = "settings
     try:
         return cls(**values)
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
         raise ConfigError(what, str(error), "correct this value") from error
 
 
@@ -138,7 +153,7 @@ def unknown_key(what: str, key: str, valid: list[str]) -> ConfigError:
 def to_mapping(value: Any) -> Any:
     """The plain, JSON-ready form of a settings dataclass; the inverse of :func:`from_mapping`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_mapping(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: to_mapping(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
         return {str(k): to_mapping(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -153,16 +168,13 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _convert_union(args, value, what)
     if origin is typing.Literal:
-        if value not in args:
+        if not any(type(value) is type(arg) and value == arg for arg in args):  # True == 1
             raise _wrong(what, " or ".join(map(repr, args)), value)
         return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_mapping(hint, value, what)
     if origin in (tuple, list) or hint in (tuple, list):
-        if not isinstance(value, (list, tuple)):
-            raise _wrong(what, "a list", value)
-        item = args[0] if args else Any
-        return (origin or hint)(_convert(item, v, f"{what}.{i}") for i, v in enumerate(value))
+        return _convert_list(origin or hint, args, value, what)
     if origin in (dict, Mapping) or hint is dict:
         if not isinstance(value, Mapping):
             raise _wrong(what, "a mapping", value)
@@ -171,26 +183,47 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
     if hint is Path and isinstance(value, (str, Path)):
         return Path(value)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if abs(value) > sys.float_info.max or math.isnan(value):
+            raise _wrong(what, "a finite number", value)
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise _wrong(what, _name(hint), value)
 
 
+def _convert_list(kind: Any, args: tuple[Any, ...], value: Any, what: str) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(what, "a list", value)
+    if kind is tuple and args and args[-1] is not Ellipsis:
+        if len(value) != len(args):
+            raise _wrong(what, f"a list of {len(args)}", value)
+        hints: Any = args
+    else:
+        hints = itertools.repeat(args[0] if args else Any)
+    return kind(_convert(hint, v, f"{what}.{i}") for i, (hint, v) in enumerate(zip(hints, value, strict=False)))
+
+
 def _convert_union(args: tuple[Any, ...], value: Any, what: str) -> Any:
     if value is None and type(None) in args:
         return None
     options = [a for a in args if a is not type(None)]
-    for option in options[:-1]:
+    if len(options) == 1:
+        return _convert(options[0], value, what)
+    problems = []
+    for option in options:
         try:
             return _convert(option, value, what)
-        except ConfigError:
-            continue
-    return _convert(options[-1], value, what)
+        except ConfigError as error:
+            problems.append(error)
+    # Where a part of the value is wrong, that part says more than the whole.
+    deeper = next((p for p in problems if p.what != what), None)
+    raise deeper or _wrong(what, " or ".join(_name(o) for o in options), value)
 
 
 def _name(hint: Any) -> str:
-    return {float: "a number", int: "a whole number", str: "text", bool: "true or false", Path: "a path"}.get(hint, str(hint))
+    words = {float: "a number", int: "a whole number", str: "text", bool: "true or false", Path: "a path"}
+    origin = typing.get_origin(hint) or hint
+    return words.get(hint) or {list: "a list", tuple: "a list", dict: "a mapping"}.get(origin) or str(hint)
 
 
 def _wrong(what: str, expected: str, value: Any) -> ConfigError:

@@ -113,9 +113,14 @@ class CheckFailedError(MedcoreError):
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+def is_full(error: OSError) -> bool:
+    """Whether an operating-system error says that no space is left (disk, quota or file-size limit)."""
+    return error.errno in _FULL
+
+
 def output_error(path: str | Path, error: OSError) -> OutputError:
     """Turn an operating-system error met while writing `path` into the error a user should see."""
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if is_full(error):
         return DiskFullError(path, f"the disk is full ({reason})", "free some space or write elsewhere")
     return OutputError(path, f"cannot be written ({reason})", "choose a folder you may write to")

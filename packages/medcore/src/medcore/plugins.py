@@ -78,8 +78,9 @@ def _load(value: str, what: str) -> Any:
         target: Any = importlib.import_module(module)
         for part in attribute.split("."):
             target = getattr(target, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(what, f"cannot be imported ({error})", "check the name module:attribute and the installation") from error
+    except Exception as error:  # a guest's module may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(what, f"cannot be imported ({reason})", "check the name module:attribute and the installation") from error
     return target
 
 

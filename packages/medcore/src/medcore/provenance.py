@@ -12,6 +12,7 @@ from typing import Any
 
 from medcore.atomic import sha256_file, write_json
 from medcore.config import to_mapping
+from medcore.errors import InputError
 
 RUN_FILE = "run.json"
 _LIBRARIES = ("medcore", "puq-qmri", "vrft-aug", "numpy", "scipy", "torch", "transformers", "trl", "finufft", "pydicom", "nibabel")
@@ -29,9 +30,22 @@ def versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
 
 
 def hash_inputs(paths: Iterable[str | Path]) -> dict[str, str]:
-    """SHA-256 of every input file by its file name path; folders are walked in sorted order."""
+    """SHA-256 of every input file by its path; folders are walked in sorted order.
+
+    Raises
+    ------
+    InputError
+        If one of `paths` does not exist or cannot be read.
+    """
+    paths = list(paths)
+    missing = [p for p in paths if not Path(p).exists()]
+    if missing:
+        raise InputError(missing[0], "does not exist", "check the path")
     files = (f for p in map(Path, paths) for f in ([p] if p.is_file() else sorted(q for q in p.rglob("*") if q.is_file())))
-    return {str(f): sha256_file(f) for f in files}
+    try:
+        return {str(f): sha256_file(f) for f in files}
+    except OSError as error:
+        raise InputError(error.filename or "input", f"cannot be read ({error.strerror})", "check its permissions") from error
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from medcore.errors import InputError
 
 def test_properties(cartesian, radial):
     assert (cartesian.n_contrasts, cartesian.n_coils, cartesian.is_cartesian) == (2, 3, True)
-    assert cartesian.sampled_fraction == pytest.approx((4 / 8 + 6 / 8) / 2 - 1 / 16)
+    assert cartesian.sampled_fraction == pytest.approx((4 / 8 + 6 / 8) / 2)
     assert not radial.is_cartesian
     assert radial.sampled_fraction == pytest.approx(5 * 12 / 144)
 

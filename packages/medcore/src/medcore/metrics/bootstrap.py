@@ -46,8 +46,8 @@ def cluster_interval(
     Returns
     -------
     MetricResult
-        The statistic of all samples, its interval, `n` = number of groups. Fewer than three groups, a statistic without value on the whole or on
-        more than 5 % of the resamples give no interval but a reason.
+        The statistic of all samples, its interval, `n` = number of groups. Fewer than three groups, a statistic without value on
+        the whole or on more than 5 % of the resamples give no interval but a reason.
 
     Raises
     ------
@@ -156,7 +156,8 @@ def sign_flip_test(
 ) -> float | None:
     """Two-sided p-value that paired differences are symmetric about 0, flipping the sign of whole groups.
 
-    All sign patterns up to 12 groups, else `n_resamples` random ones, of which the p-value counts the observed one too. None with fewer than three groups.
+    All sign patterns up to 12 groups, else `n_resamples` random ones, of which the p-value counts the observed one too. None
+    with fewer than three groups.
     """
     values = _columns(differences)[0]
     sums = np.array([values[m].sum() for m in _members(groups, len(values))])

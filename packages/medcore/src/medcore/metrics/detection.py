@@ -34,14 +34,13 @@ def iou(reference: Boxes, estimate: Boxes) -> Float[np.ndarray, "reference estim
         If a box has not four finite numbers, or its corners are swapped.
     """
     overlap, union, _ = _areas(_boxes(reference, "reference"), _boxes(estimate, "estimate"))
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return _ratio(overlap, union)
 
 
 def giou(reference: Boxes, estimate: Boxes) -> Float[np.ndarray, "reference estimate"]:
     """Generalised IoU (Rezatofighi et al. 2019, arXiv 1902.09630): IoU - (hull - union) / hull, in (-1, 1]; parameters as :func:`iou`."""
     overlap, union, hull = _areas(_boxes(reference, "reference"), _boxes(estimate, "estimate"))
-    share = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-    return share - np.divide(hull - union, hull, out=np.zeros_like(hull), where=hull > 0)
+    return np.asarray(_ratio(overlap, union) - _ratio(hull - union, hull))
 
 
 class Matches(NamedTuple):
@@ -194,6 +193,11 @@ def _boxes(boxes: Boxes, what: str) -> Float[np.ndarray, "n 4"]:
         bad = array[np.any(array[:, :2] > array[:, 2:], axis=1)][0].tolist()
         raise InputError(what, f"the box {bad} has swapped corners", "give [x0, y0, x1, y1] with x0 <= x1, y0 <= y1")
     return array
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> Float[np.ndarray, "reference estimate"]:
+    """The quotient, 0 where `below` is 0."""
+    return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
 
 
 def _areas(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

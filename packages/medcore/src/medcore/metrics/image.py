@@ -127,7 +127,8 @@ def _ssim(reference: Values, estimate: Values, data_range: float | None, mask: M
     span = _data_range(ref[chosen], data_range)
     if span is None:
         return undefined("the maximum of the reference is not positive", n=int(chosen.sum()), dropped=dropped)
-    inner = (..., *[slice(window // 2, -(window // 2))] * 2)
+    inside = slice(window // 2, -(window // 2))
+    inner = (..., inside, inside)
     similarity = _ssim_map(np.where(chosen, ref, 0.0), np.where(chosen, est, 0.0), span, window)[inner]
     centres = chosen[inner]
     if not centres.any():

@@ -247,7 +247,7 @@ def sparsification(
     kind="uncertainty",
     variant="rmse",
     direction="lower",
-    definition="mean over fractions 0, 0.01 ... 0.99 left out of (error sorted by sd - error sorted by itself) / error of all; error = RMSE",
+    definition="mean over the fractions 0, 0.01 ... 0.99 left out of (RMSE sorted by sd - RMSE sorted by error) / RMSE of all",
     source="Ilg et al. 2018, arXiv 1802.07095",
 )
 def ause(reference: Values, mean: Values, deviation: Values, *, mask: Mask = None, nan: Nan = "refuse") -> MetricResult:

@@ -150,7 +150,7 @@ def _readouts(kspace: KSpace, template: NDArray[Any]) -> Iterator[tuple[Any, Any
                 yield head, points[:, ::-1], kspace.data[contrast, :, spoke]
             continue
         lines = np.ones(kspace.matrix[:2], dtype=bool) if kspace.mask is None else kspace.mask[contrast].any(axis=-1)
-        for z, y in np.argwhere(lines):
+        for z, y in np.argwhere(lines).tolist():
             head = _head(template, kspace.matrix[2], center=kspace.matrix[2] // 2, step_1=y, step_2=z, contrast=contrast)
             yield head, empty, kspace.data[contrast, :, z, y]
 

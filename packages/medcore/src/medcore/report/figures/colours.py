@@ -125,7 +125,7 @@ def table_indices(low: float, high: float, n: int = N_COLOURS) -> Int[np.ndarray
     straight = (x - low) / (bend - low) * (share - first) + first if bend > low else np.full(n, first)
     curved = share + (1 - share) * np.log(np.maximum(x, start) / start) / math.log(high / start)
     position = np.where(x > start, curved, straight)
-    indices = np.clip(np.floor(n * position).astype(np.int64), 1, n - 1)
+    indices: Int[np.ndarray, " n"] = np.clip(np.floor(n * position).astype(np.int64), 1, n - 1)
     indices[0] = 0
     return indices
 
@@ -151,8 +151,7 @@ def relaxometry_table(name: str, low: float, high: float, n: int = N_COLOURS) ->
     if shown.is_rate:
         colours = colours[::-1].copy()
     colours[0] = 0.0
-    table: Float[np.ndarray, "n 3"] = colours[table_indices(low, high, n)]
-    return table
+    return np.asarray(colours[table_indices(low, high, n)])
 
 
 def relaxometry_colormap(name: str, low: float, high: float) -> ListedColormap:

@@ -1,0 +1,85 @@
+"""The tree of errors: exit codes are a public table, messages are one line."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from medcore import errors
+from medcore.errors import (
+    CheckFailedError,
+    ConfigError,
+    DiskFullError,
+    InputError,
+    LockedError,
+    MedcoreError,
+    MissingExtraError,
+    NumericalError,
+    OutOfMemoryError,
+    OutputError,
+    OutputExistsError,
+    PartialFailureError,
+    output_error,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "parent"),
+    [
+        (MedcoreError, 2, Exception),
+        (InputError, 2, MedcoreError),
+        (ConfigError, 2, InputError),
+        (MissingExtraError, 2, InputError),
+        (OutputError, 3, MedcoreError),
+        (OutputExistsError, 3, OutputError),
+        (LockedError, 3, OutputError),
+        (DiskFullError, 4, OutputError),
+        (NumericalError, 5, MedcoreError),
+        (OutOfMemoryError, 6, MedcoreError),
+        (PartialFailureError, 7, MedcoreError),
+        (CheckFailedError, 8, MedcoreError),
+    ],
+)
+def test_the_table_of_exit_codes(kind, code, parent):
+    assert kind.exit_code == code
+    assert kind.__bases__ == (parent,)
+
+
+def test_every_error_is_in_the_table_of_the_module():
+    kinds = {k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, MedcoreError)}
+    assert len(kinds) == 12
+    assert all(k.__name__ in errors.__doc__ for k in kinds)
+
+
+def test_a_message_is_one_line_with_all_three_parts():
+    error = InputError("a\nfile", "has\ttwo\nlines", "mend  it")
+    assert str(error) == "a file: has two lines; mend it"
+    assert (error.what, error.problem, error.hint) == ("a\nfile", "has\ttwo\nlines", "mend  it")
+
+
+def test_a_missing_extra_names_the_command_that_mends_it():
+    assert str(MissingExtraError("sacrebleu", "medcore[text]", "BLEU")).endswith("run: pip install 'medcore[text]'")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"),
+    [
+        (errno.ENOSPC, DiskFullError, 4),
+        (errno.EDQUOT, DiskFullError, 4),
+        (errno.EFBIG, DiskFullError, 4),
+        (errno.EACCES, OutputError, 3),
+        (errno.EROFS, OutputError, 3),
+    ],
+)
+def test_system_errors_become_what_a_user_can_act_on(number, kind, code):
+    import os
+
+    found = output_error("out.nii", OSError(number, os.strerror(number)))
+    assert type(found) is kind
+    assert found.exit_code == code
+    assert os.strerror(number) in str(found)
+
+
+def test_a_system_error_without_a_number_keeps_its_text():
+    assert "file write failed" in str(output_error("x.h5", OSError("file write failed")))
