@@ -1,13 +1,51 @@
-"""Rows for training and evaluation from data sets on disk or drawn on the spot."""
+"""Rows for training and evaluation from data sets on disk or drawn on the spot.
+
+No subject and no image (pixel for pixel) is both in the training and in the held-out part: subjects are split as a whole, and a training
+image that is also held out is removed and counted. Pixels are kept as PNG in memory and decoded row by row.
+
+============== ====================================================================================================
+column         content
+============== ====================================================================================================
+``sample_id``  identifier in its data set
+``subject``    patient, eye or file group, for clustered intervals; the sample where it is not known
+``prompt``     list of ``{"role", "content"}`` messages
+``image``      PIL image
+``task``       ``classification``, ``grading`` or ``localisation``
+``label``      name of the class, or None
+``classes``    names of all classes or grades, or None
+``grade``      ordinal grade from 0, or None
+``num_grades`` number of grades, or None
+``boxes``      list of ``[x0, y0, x1, y1]`` in pixels of the image, or None where boxes are not known
+``image_size`` ``[width, height]`` in pixels
+``box_frame``  ``[width, height]`` of the image in the units in which boxes are asked for
+``knowledge``  the text injected into the prompt, or None
+============== ====================================================================================================
+"""
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import io
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from medcore.errors import ConfigError
+import numpy as np
 
+from medcore.config import to_mapping
+from medcore.errors import ConfigError, InputError
+from vrft_aug import prompts
+from vrft_aug.knowledge import KnowledgeSettings, check_no_leak, load_knowledge
+from vrft_aug.prompts import PromptSettings, Task
+
+if TYPE_CHECKING:
+    import datasets
+
+    from medcore.datasets import Annotation, Dataset
+
+Part = Literal["train", "held_out"]
 Kind = Literal["medmnist", "grades", "voc", "masks", "drawn-scans", "drawn-grades"]
 DRAWN = ("drawn-scans", "drawn-grades")
 
@@ -58,3 +96,254 @@ class DataSettings:
             raise ConfigError("data.classes", f"are {', '.join(self.classes)}", "give at least two different names")
         if self.box_class is not None and self.kind != "voc":
             raise ConfigError("data.box_class", f"is given, but {self.kind} has boxes of one kind", "remove it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The two parts of a data set as rows."""
+
+    train: datasets.Dataset
+    """Rows to learn from."""
+    held_out: datasets.Dataset
+    """Rows to judge with."""
+    removed: int
+    """Training images that were removed because they are held out too."""
+    card: dict[str, Any]
+    """The card of the data set: licence, source, hashes, faults."""
+
+
+def load_rows(
+    data: DataSettings,
+    task: Task,
+    knowledge: KnowledgeSettings | None = None,
+    *,
+    part: Part,
+    prompt: PromptSettings | None = None,
+) -> datasets.Dataset:
+    """The rows of one part, see :func:`load_parts`."""
+    parts = load_parts(data, task, knowledge, prompt=prompt)
+    return parts.train if part == "train" else parts.held_out
+
+
+def load_parts(
+    data: DataSettings,
+    task: Task,
+    knowledge: KnowledgeSettings | None = None,
+    *,
+    prompt: PromptSettings | None = None,
+    forbidden: Collection[str] = (),
+) -> Parts:
+    """Read a data set as rows with the columns of this module.
+
+    Parameters
+    ----------
+    data
+        What to read.
+    task
+        What is asked.
+    knowledge
+        What is injected into the prompts.
+    prompt
+        Wording of the question.
+    forbidden
+        Digests of further images that must not be trained on (:func:`held_out_digests` of other stages).
+
+    Raises
+    ------
+    ConfigError
+        If the settings do not fit the data.
+    InputError
+        If the data cannot be read, has nothing to train or judge with, shares subjects between the parts, or the knowledge tells
+        samples apart.
+    """
+    import datasets
+
+    wording = prompt or PromptSettings()
+    train, held_out = open_parts(data)
+    classes = _class_names(data, train, task)
+    context = _Context(task=task, classes=classes, thing=_thing(data, train), prompt=wording, box_class=data.box_class)
+    kept = {"train": _usable(train, data, task), "held_out": _usable(held_out, data, task)}
+    _check_subjects([train.annotations[i] for i in kept["train"]], [held_out.annotations[i] for i in kept["held_out"]])
+    held = {_digest(held_out[i].image) for i in range(len(held_out))}
+    fresh = [i for i in kept["train"] if _digest(train[i].image) not in held.union(forbidden)]
+    chosen = {"train": _thin(fresh, data.train, data.seed), "held_out": _thin(kept["held_out"], data.held_out, data.seed)}
+    rows = {}
+    for part, dataset in (("train", train), ("held_out", held_out)):
+        if not chosen[part]:
+            raise InputError(
+                data.path or data.kind, f"has no image for {task} in the {part} part", "check kind, classes and options"
+            )
+        text = _knowledge_text(knowledge, context, part)  # type: ignore[arg-type]
+        placement = knowledge.placement if knowledge else "before"
+        table = [context.row(dataset, i, text, placement) for i in chosen[part]]
+        check_no_leak(table)
+        rows[part] = datasets.Dataset.from_list(table, features=_features(), split=part)
+    card = to_mapping(train.card)
+    return Parts(train=rows["train"], held_out=rows["held_out"], removed=len(kept["train"]) - len(fresh), card=card)
+
+
+def held_out_digests(data: DataSettings) -> frozenset[str]:
+    """SHA-256 of size and pixels of every held-out image."""
+    _, held_out = open_parts(data)
+    return frozenset(_digest(held_out[i].image) for i in range(len(held_out)))
+
+
+def open_parts(data: DataSettings) -> tuple[Dataset, Dataset]:
+    """The training and the held-out part of a data set, before thinning.
+
+    Raises
+    ------
+    ConfigError
+        If a reader does not know an option.
+    InputError
+        If the files cannot be read.
+    """
+    from medcore import datasets
+
+    if data.kind in DRAWN:
+        draw: Any = datasets.drawn_scans if data.kind == "drawn-scans" else datasets.drawn_grades
+        train = _call(draw, data, n=data.train or 1000, seed=2 * data.seed)
+        return train, _call(draw, data, n=data.held_out or 256, seed=2 * data.seed + 1)
+    names = {} if data.classes is None else {"classes": data.classes}
+    if data.kind == "medmnist":
+        parts = (_call(datasets.MedMnist, data, data.path, split=s, **names) for s in ("train", data.held_out_split))
+        return next(parts), next(parts)
+    reader: Any = {"grades": datasets.GradedFolder, "voc": datasets.VocFolder, "masks": datasets.MaskFolder}[data.kind]
+    whole = _call(reader, data, data.path, **(names if data.kind == "grades" else {}))
+    train, held_out = datasets.split_dataset(whole, (1 - data.fraction, data.fraction), data.seed)
+    return train, held_out
+
+
+def _call(reader: Any, data: DataSettings, *arguments: Any, **settings: Any) -> Any:
+    try:
+        inspect.signature(reader).bind(*arguments, **settings, **data.options)
+    except TypeError as error:
+        raise ConfigError("data.options", f"do not fit {data.kind} ({error})", "see the reader's parameters") from error
+    return reader(*arguments, **settings, **data.options)
+
+
+def _class_names(data: DataSettings, dataset: Dataset, task: Task) -> tuple[str, ...]:
+    """Names of the classes or grades, none for boxes."""
+    if task == "localisation":
+        return ()
+    names = data.classes or dataset.classes
+    if task == "grading" and not dataset.card.ordered:
+        raise ConfigError("data.kind", f"{dataset.card.name} has classes without an order", "use the task classification")
+    if len(names) != len(dataset.classes) or len(names) < 2:
+        raise ConfigError("data.classes", f"are {len(names)}, but the data has {len(dataset.classes)}", "name each of them")
+    return tuple(names)
+
+
+def _thing(data: DataSettings, dataset: Dataset) -> str | None:
+    """What the boxes hold, if it is one kind of thing in the whole data set."""
+    kinds = {kind for a in dataset.annotations for kind in a.box_labels}
+    return data.box_class or (kinds.pop() if len(kinds) == 1 else None)
+
+
+def _usable(dataset: Dataset, data: DataSettings, task: Task) -> list[int]:
+    """Numbers of the samples that have what `task` needs."""
+    if task != "localisation":
+        return [i for i, a in enumerate(dataset.annotations) if a.label is not None or a.grade is not None]
+    return [i for i, a in enumerate(dataset.annotations) if a.boxes is not None and (data.keep_empty or _boxes(a, data.box_class))]
+
+
+def _boxes(annotation: Annotation, kind: str | None) -> list[list[float]]:
+    boxes = annotation.boxes or ()
+    labels = annotation.box_labels or (None,) * len(boxes)
+    return [list(map(float, box)) for box, label in zip(boxes, labels, strict=True) if kind in (None, label)]
+
+
+def _check_subjects(train: Sequence[Annotation], held_out: Sequence[Annotation]) -> None:
+    known = {a.subject for a in train if a.subject is not None}
+    shared = len(known & {a.subject for a in held_out})
+    if shared:
+        raise InputError("data", f"has {shared} subjects both in training and held out", "split by subject")
+
+
+def _digest(image: np.ndarray) -> str:
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def _thin(indices: Sequence[int], limit: int | None, seed: int) -> list[int]:
+    """At most `limit` of `indices`, chosen by `seed`, in their old order."""
+    if limit is None or limit >= len(indices):
+        return list(indices)
+    return sorted(np.random.default_rng(seed).permutation(np.asarray(indices))[:limit].tolist())
+
+
+def _knowledge_text(settings: KnowledgeSettings | None, context: _Context, part: Part) -> str | None:
+    if settings is None or not settings.applies(part):
+        return None
+    text = load_knowledge(settings.file).text(context.classes)
+    if not text:
+        raise ConfigError(settings.file, f"has no text for {context.task}", "add the key task")
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Context:
+    """What the rows of one data set have in common."""
+
+    task: Task
+    classes: tuple[str, ...]
+    thing: str | None
+    prompt: PromptSettings
+    box_class: str | None = None
+
+    def row(
+        self, dataset: Dataset, index: int, knowledge: str | None, placement: Literal["before", "after", "system"]
+    ) -> dict[str, Any]:
+        """One row."""
+        note, image = dataset.annotations[index], dataset[index].image
+        size = [image.shape[1], image.shape[0]]
+        grade = note.grade
+        if self.task == "grading" and grade is None and note.label is not None:
+            grade = dataset.classes.index(note.label)
+        position = grade if note.label is None else dataset.classes.index(note.label)
+        text = prompts.question(self.task, self.prompt, classes=self.classes, thing=self.thing)
+        return {
+            "sample_id": note.sample_id,
+            "subject": note.subject or note.sample_id,
+            "prompt": prompts.messages(text, knowledge, placement),
+            "image": {"bytes": _png(image), "path": None},
+            "task": self.task,
+            "label": self.classes[position] if self.classes and position is not None else None,
+            "classes": list(self.classes) or None,
+            "grade": grade,
+            "num_grades": len(self.classes) if self.task == "grading" else None,
+            "boxes": None if note.boxes is None else _boxes(note, self.box_class),
+            "image_size": size,
+            "box_frame": list(self.prompt.frame(size)),
+            "knowledge": knowledge,
+        }
+
+
+def _png(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _features() -> datasets.Features:
+    from datasets import Features, Image, List, Value
+
+    text, whole, number = Value("string"), Value("int32"), Value("float64")
+    return Features(
+        {
+            "sample_id": text,
+            "subject": text,
+            "prompt": List({"role": text, "content": text}),
+            "image": Image(),
+            "task": text,
+            "label": text,
+            "classes": List(text),
+            "grade": whole,
+            "num_grades": whole,
+            "boxes": List(List(number)),
+            "image_size": List(whole),
+            "box_frame": List(number),
+            "knowledge": text,
+        }
+    )

@@ -253,14 +253,14 @@ def parse_grade(text: str | None, grades: Sequence[str] | int) -> int | None:
         The answer, without tags (see :func:`read_grade` for completions).
     grades
         Names of all grades in rising order, or their number. A grade is stated by its name, by its number ("2", "grade 2"), or by
-        both if they agree. Numbers are read only if no name holds a digit.
+        both if they agree. Numbers are not read where they mean something else in the names ("grade 1" for the lowest grade).
     """
     if not text or len(text) > MAX_ANSWER:
         return None
     names = () if isinstance(grades, int) else tuple(grades)
     total = grades if isinstance(grades, int) else len(names)
     name = parse_label(text, names, letters=False) if names else None
-    if any(re.search("[0-9]", n) for n in names):
+    if any(re.findall("[0-9]+", n) not in ([], [str(i)]) for i, n in enumerate(names)):
         return names.index(name) if name is not None else None
     plain = unicodedata.normalize("NFKC", text)
     numbers = _NUMBER.findall(plain)

@@ -1,7 +1,8 @@
 """What the model is asked, in which form it must answer, and what a right answer looks like.
 
-An answer is ``<think>reasoning</think><answer>answer</answer>``. The answer is a class name, the number of a grade (from 0), or one box
-``[x0, y0, x1, y1]``, several of them in ``[...]``, or ``[]`` for none, in the units of :class:`PromptSettings`.
+An answer is ``<think>reasoning</think><answer>answer</answer>``. The answer is the name of a class or grade (the number of a grade, from 0,
+where grades have no names), or one box ``[x0, y0, x1, y1]``, several of them in ``[...]``, or ``[]`` for none, in the units of
+:class:`PromptSettings`.
 """
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ class PromptSettings:
         return units.frame(self.coordinates, image_size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
 
 
-def question(
-    task: Task, settings: PromptSettings, *, classes: Sequence[str] = (), num_grades: int = 0, thing: str | None = None
-) -> str:
+def question(task: Task, settings: PromptSettings, *, classes: Sequence[str] = (), thing: str | None = None) -> str:
     """The question without knowledge.
 
     Parameters
@@ -51,38 +50,37 @@ def question(
     settings
         Wording.
     classes
-        Class names or, for grading, names of the grades (may be none).
-    num_grades
-        Number of grades.
+        Names of the classes or grades.
     thing
         What the boxes hold, ``finding`` if none.
     """
     asked = {"classification": _classification, "grading": _grading, "localisation": _localisation}[task]
-    ask, form = asked(settings, classes, num_grades, thing or "finding")
+    ask, form = asked(settings, classes, thing or "finding")
     if settings.style == "short":
         return settings.question or ask
     think = "First think between <think> and </think>, then give"
     return f"{settings.question or ask} {think} {form} between <answer> and </answer>."
 
 
-def _classification(settings: PromptSettings, classes: Sequence[str], num_grades: int, thing: str) -> tuple[str, str]:
-    del num_grades, thing
-    names = _choice(classes)
-    if settings.style == "short":
-        return f"{names}?", ""
-    return "What does the image show?", f"one of these names, and nothing else, {names},"
-
-
-def _grading(settings: PromptSettings, classes: Sequence[str], num_grades: int, thing: str) -> tuple[str, str]:
+def _classification(settings: PromptSettings, names: Sequence[str], thing: str) -> tuple[str, str]:
     del thing
     if settings.style == "short":
-        return f"grade 0 to {num_grades - 1}?", ""
-    names = ", ".join(f"{i} = {name}" for i, name in enumerate(classes))
-    return "Which grade does the image show?", f"its number from 0 to {num_grades - 1}{f' ({names})' if names else ''}"
+        return f"{_choice(names)}?", ""
+    return "What does the image show?", f"one of these names, and nothing else, {_choice(names)},"
 
 
-def _localisation(settings: PromptSettings, classes: Sequence[str], num_grades: int, thing: str) -> tuple[str, str]:
-    del classes, num_grades
+def _grading(settings: PromptSettings, names: Sequence[str], thing: str) -> tuple[str, str]:
+    del thing
+    if settings.style == "short":
+        return f"{_choice(names)}?", ""
+    return (
+        "Which grade does the image show?",
+        f"one of these grades from the lowest to the highest, and nothing else, {_choice(names)},",
+    )
+
+
+def _localisation(settings: PromptSettings, names: Sequence[str], thing: str) -> tuple[str, str]:
+    del names
     if settings.style == "short":
         return f"where is the {thing}?", ""
     extent = {
@@ -119,11 +117,10 @@ def target(row: Mapping[str, Any]) -> str:
     """
     if row["task"] == "localisation":
         boxes = units.convert(row["boxes"], row["image_size"], row["box_frame"])
-        thought = f"{len(boxes) or 'no'} {'place' if len(boxes) == 1 else 'places'}"
-        return _answer(thought, write_boxes(boxes, row["box_frame"]))
-    if row["task"] == "grading":
-        return _answer(f"the image looks like grade {row['grade']}", str(row["grade"]))
-    return _answer(f"the image looks {row['label']}", row["label"])
+        return _answer(f"places: {len(boxes)}", write_boxes(boxes, row["box_frame"]))
+    grade = row.get("grade")
+    name = row["label"] if row["task"] == "classification" else (row.get("classes") or list(map(str, range(grade + 1))))[grade]
+    return _answer(f"the image looks {name}", name)
 
 
 def _answer(thought: str, answer: str) -> str:

@@ -8,7 +8,7 @@ import inspect
 import re
 from typing import Any
 
-from medcore.config import from_mapping, parse_yaml
+from medcore.config import from_mapping, parse_yaml, to_mapping
 from medcore.errors import ConfigError
 from vrft_aug.rewards.base import REGISTRY, Reward
 from vrft_aug.rewards.guard import GuardedReward, guard
@@ -81,7 +81,7 @@ def parse_spec(text: str) -> RewardSettings:
         If it is not of this form.
     """
     name, _, rest = text.partition(":")
-    if rest and "=" not in rest.partition(":")[0]:
+    if rest and "=" not in rest.partition(":")[0] and name.strip() not in REGISTRY.names():
         attribute, _, rest = rest.partition(":")
         name = f"{name}:{attribute}"
     what = f"reward {name.strip() or text!r}"
@@ -89,9 +89,32 @@ def parse_spec(text: str) -> RewardSettings:
     keys = list(_KEY.finditer(rest))
     if rest.strip() and (not keys or keys[0].start() != 0):
         raise ConfigError(what, f"{rest!r} is not of the form key=value,...", "write for example accuracy:negative=normal")
-    for key, following in zip(keys, [*keys[1:], None], strict=True):
+    for key, following in zip(keys, [*keys[1:], None], strict=False):
         value = rest[key.end() : following.start() if following else len(rest)]
         if key[1] in options:
             raise ConfigError(what, f"has the option {key[1]} twice", "give it once")
         options[key[1]] = parse_yaml(f"value: {value.strip()}", f"{what} option {key[1]}")["value"]
     return RewardSettings(name=name.strip(), options=options)
+
+
+def describe_rewards() -> list[dict[str, Any]]:
+    """Name, owner, summary and options with their defaults of every installed reward; one that cannot be imported says why."""
+    found = []
+    for name, entry in REGISTRY.entries().items():
+        described: dict[str, Any] = {"name": name, "object": entry.value, "package": entry.dist.name if entry.dist else None}
+        try:
+            target = REGISTRY.load(name)
+        except ConfigError as error:
+            found.append(described | {"summary": str(error), "options": {}})
+            continue
+        summary = (inspect.getdoc(target) or "").partition("\n\n")[0]
+        found.append(described | {"summary": " ".join(summary.split()), "options": _options(target)})
+    return found
+
+
+def _options(target: Any) -> dict[str, Any]:
+    if not (isinstance(target, type) and dataclasses.is_dataclass(target)):
+        return {}
+    fields = [f for f in dataclasses.fields(target) if f.init]
+    defaults = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields}  # type: ignore[misc]
+    return {name: "required" if value is dataclasses.MISSING else to_mapping(value) for name, value in defaults.items()}

@@ -76,7 +76,7 @@ class Recitation:
         else:
             from medcore.metrics import get_metric
 
-            value = get_metric(self.similarity)(knowledge, thought).value
+            value = get_metric(self.similarity).function(knowledge, thought).value or 0.0
         return min(1.0, max(0.0, float(value)))
 
     def _bleu(self, knowledge: str, thought: str) -> float:
