@@ -1,19 +1,40 @@
 """Map-style data sets of labelled images, splits by subject, duplicates, and phantoms."""
 
-from medcore.datasets.base import EDGES, Annotation, Dataset, DatasetCard, Sample
+from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, Dataset, DatasetCard, Sample
 from medcore.datasets.boxes import Box, tight_box
+from medcore.datasets.duplicates import DuplicateGroup, find_duplicates, pixel_hash
+from medcore.datasets.graded import GradedFolder
+from medcore.datasets.images import read_image
+from medcore.datasets.masks import MaskFolder
+from medcore.datasets.medmnist import MedMnist
+from medcore.datasets.opener import KINDS, open_dataset
 from medcore.datasets.phantoms import Phantom, drawn_grades, drawn_scans, relaxation_phantom
+from medcore.datasets.splits import Subset, split_dataset
+from medcore.datasets.voc import VocFolder
 
 __all__ = [
     "EDGES",
+    "KINDS",
+    "AnnotatedImages",
     "Annotation",
     "Box",
     "Dataset",
     "DatasetCard",
+    "DuplicateGroup",
+    "GradedFolder",
+    "MaskFolder",
+    "MedMnist",
     "Phantom",
     "Sample",
+    "Subset",
+    "VocFolder",
     "drawn_grades",
     "drawn_scans",
+    "find_duplicates",
+    "open_dataset",
+    "pixel_hash",
+    "read_image",
     "relaxation_phantom",
+    "split_dataset",
     "tight_box",
 ]

@@ -79,9 +79,9 @@ def drawn_grades(
 ) -> DrawnImages:
     """Eye backgrounds with dark and bright spots, or chest films with fluid in one lung; the grade follows from their number or its height.
 
-    Grade g has g (g + 1) / 2 to g (g + 1) / 2 + g spots: 0, 1-2, 3-5, 6-9, 10-14, ...; or fluid up to a level in the g-th of `num_grades` - 1
-    equal bands of the lung's height, grade 0 none. Sample i depends on `seed` and i alone; of every `num_grades` samples in a row each grade
-    has one.
+    Grade g has g (g + 1) / 2 to g (g + 1) / 2 + g spots: 0, 1-2, 3-5, 6-9, 10-14, ...; or fluid up to a level in the g-th of
+    `num_grades` - 1 equal bands of the lung's height, grade 0 none. Sample i depends on `seed` and i alone; of every `num_grades`
+    samples in a row each grade has one.
 
     Parameters
     ----------

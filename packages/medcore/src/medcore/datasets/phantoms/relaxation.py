@@ -160,7 +160,8 @@ def _points(z: int, shape: tuple[int, int, int], count: int) -> Points:
 def _slice_fractions(anatomy: Anatomy, z: int, shape: tuple[int, int, int], seed: int) -> Float32[np.ndarray, "tissue y x"]:
     """Fractions of one slice by counting tissues on a finer grid; the slice itself is thin."""
     rng = np.random.default_rng([seed, 0])  # anew for each slice: all slices show one subject
-    size = 1 + anatomy.varies * np.clip(rng.standard_normal(2), -2, 2) - anatomy.varies
+    common, own = np.clip(rng.standard_normal(2), -2, 2)
+    size = 1 + anatomy.varies * (common - 1 + 0.4 * own * np.array([1, -1]))
     points = _points(z, shape, OVERSAMPLING).placed(
         shift=(float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04))),
         angle=float(anatomy.varies * 2 * rng.uniform(-1, 1)),

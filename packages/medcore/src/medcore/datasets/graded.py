@@ -1,0 +1,124 @@
+"""A CSV table of ordinal grades beside a folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from medcore.atomic import sha256_file
+from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, count_classes, unique_ids
+from medcore.datasets.images import ImageFolder, files_in, folder_of, read_image, subfolder
+from medcore.datasets.medmnist import class_names
+from medcore.datasets.tables import Table, read_table
+from medcore.errors import InputError
+
+IMAGE_COLUMNS = ("image", "image_name", "image_id", "filename", "file_name", "file", "id_code", "id")
+GRADE_COLUMNS = ("grade", "retinopathy_grade", "level", "diagnosis", "label", "severity", "score")
+SUBJECT_COLUMNS = ("subject", "subject_id", "patient", "patient_id")
+_MAX_GRADES = 100
+
+
+class GradedFolder(AnnotatedImages):
+    """Images with one ordinal grade each.
+
+    The folder holds one CSV file with a header; the images (PNG, JPEG, BMP, TIFF) lie beside it or in ``images/``. Every image has
+    a row and every row an image. The table names images by file name, with or without suffix.
+
+    Parameters
+    ----------
+    path
+        The folder, or the CSV file in it.
+    csv
+        Name of the table where the folder holds several.
+    image_column, grade_column, subject_column
+        Columns of file name, grade and patient. By default the first known name, whatever its case: ``image``, ``image name``, ``id``,
+        ...; ``grade``, ``retinopathy grade``, ``level``, ``diagnosis``, ``label``, ...; ``subject``, ``patient id``, ... A column of
+        subjects is not needed: every image is then its own subject.
+    classes
+        Names of the grades, mildest first; by default ``grade 0`` up to the highest that occurs.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, an image has no row or a row no image (the file is named), a name occurs twice or is a path, or a
+        grade is not a whole number from 0 on.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        csv: str | None = None,
+        image_column: str | None = None,
+        grade_column: str | None = None,
+        classes: Sequence[str] | None = None,
+        subject_column: str | None = None,
+    ) -> None:
+        folder, table = _table(Path(path), csv)
+        images = ImageFolder(subfolder(folder, ("images", "Images")))
+        names = table.column(image_column or _known(table, IMAGE_COLUMNS, "file names", "image_column"))
+        grades = table.whole_numbers(grade_column or _known(table, GRADE_COLUMNS, "grades", "grade_column"))
+        subject = subject_column or table.find(SUBJECT_COLUMNS)
+        subjects = table.column(subject) if subject else None
+        where = [f"{table.path}, line {line}" for line in table.lines]
+        self._files = [images.find(n, w) for n, w in zip(names, where, strict=True)]
+        unique_ids([f.stem for f in self._files], str(table.path))
+        images.refuse_unlabelled(self._files)
+        known, faults = _grade_names(table, grades, classes)
+        annotations = [
+            Annotation(sample_id=file.stem, label=known[grade], grade=grade, subject=subjects[i] if subjects else file.stem)
+            for i, (file, grade) in enumerate(zip(self._files, grades, strict=True))
+        ]
+        card = DatasetCard(
+            name=folder.name,
+            task="grading",
+            classes=known,
+            ordered=True,
+            n_samples=len(annotations),
+            class_counts=count_classes(known, [known[g] for g in grades]),
+            sha256={table.path.name: sha256_file(table.path)},
+            faults=faults,
+        )
+        super().__init__(annotations, card)
+
+    def read_image(self, index: int) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]:
+        """Decode image `index`."""
+        return read_image(self._files[index])
+
+
+def _table(path: Path, csv: str | None) -> tuple[Path, Table]:
+    if path.is_file():
+        return path.parent, read_table(path)
+    folder = folder_of(path)
+    if csv is not None:
+        if Path(csv).name != csv:
+            raise InputError(csv, "is not a plain file name", f"name a table in {folder}")
+        return folder, read_table(folder / csv)
+    found = files_in(folder, (".csv",))
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "no table"
+        raise InputError(folder, f"holds {names}", "choose one with csv=" if found else "add a CSV file of grades")
+    return folder, read_table(found[0])
+
+
+def _known(table: Table, names: tuple[str, ...], what: str, option: str) -> str:
+    found = table.find(names)
+    if found is None:
+        raise InputError(
+            table.path,
+            f"has no column that is known to hold {what}, it has {', '.join(table.columns)}",
+            f"choose one with {option}=",
+        )
+    return found
+
+
+def _grade_names(table: Table, grades: Sequence[int], given: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    count = len(class_names(given)) if given is not None else max(grades) + 1
+    for line, grade in zip(table.lines, grades, strict=True):
+        if not 0 <= grade < min(count, _MAX_GRADES):
+            top = f"0 to {count - 1}" if given is not None else f"0 to {_MAX_GRADES - 1}"
+            raise InputError(table.path, f"has the grade {grade} in line {line}, grades are {top}", "correct the table")
+    names = class_names(given) if given is not None else tuple(f"grade {g}" for g in range(count))
+    return names, tuple(f"{names[g]} has no image" for g in range(count) if g not in set(grades))
