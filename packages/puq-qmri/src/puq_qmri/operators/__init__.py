@@ -2,8 +2,8 @@
 
 from puq_qmri.operators.acquisition import acquisition
 from puq_qmri.operators.base import Identity, LinearOperator, Mask
-from puq_qmri.operators.fft import Fft
+from puq_qmri.operators.fft import Convolution, Fft
 from puq_qmri.operators.nufft import Nufft
 from puq_qmri.operators.sensitivity import Sensitivity
 
-__all__ = ["Fft", "Identity", "LinearOperator", "Mask", "Nufft", "Sensitivity", "acquisition"]
+__all__ = ["Convolution", "Fft", "Identity", "LinearOperator", "Mask", "Nufft", "Sensitivity", "acquisition"]

@@ -2,18 +2,21 @@ r"""Linear operators with an adjoint, and their algebra.
 
 A subclass writes two methods, ``_forward`` and ``_adjoint``; composition ``A @ B``, sum ``A + B``, multiples ``2 * A``, the adjoint
 ``A.H`` and the normal operator ``A.gram = A.H @ A`` come from here. The composed forms stand in this module so that no
-operator needs to import its own package. Operators act on complex tensors and hold no gradient of their own.
+operator needs to import its own package. Operators act on complex tensors and are differentiable by autograd.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Number
+from typing import Any
 
 import torch
 from jaxtyping import Complex
-from medcore.errors import InputError
 from torch import Tensor
+
+from medcore.errors import InputError
 
 Shape = tuple[int, ...]
 
@@ -37,25 +40,34 @@ class LinearOperator(ABC):
     @abstractmethod
     def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]: ...
 
-    def __call__(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+    # Plain tensors in the two public methods: what does not fit is refused by `_check`, with a sentence.
+    def __call__(self, x: Tensor) -> Complex[Tensor, "..."]:
         """Apply the operator.
 
         Raises
         ------
         InputError
-            If `x` does not have the shape of the domain.
+            If `x` is not complex or does not have the shape of the domain.
         """
         self._check(x, self.domain, "domain")
         return self._forward(x)
 
-    def adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        """Apply the adjoint; `y` has the shape of the codomain."""
+    def adjoint(self, y: Tensor) -> Complex[Tensor, "..."]:
+        """Apply the adjoint.
+
+        Raises
+        ------
+        InputError
+            If `y` is not complex or does not have the shape of the codomain.
+        """
         self._check(y, self.codomain, "codomain")
         return self._adjoint(y)
 
     def _check(self, x: Tensor, shape: Shape, side: str) -> None:
         if tuple(x.shape) != shape:
             raise InputError(str(self), f"got a tensor of shape {tuple(x.shape)}", f"give its {side} {shape}")
+        if not x.is_complex():
+            raise InputError(str(self), f"got values of type {x.dtype}", "give complex ones")
 
     @property
     def H(self) -> LinearOperator:  # noqa: N802 - the field's sign for the conjugate transpose
@@ -75,9 +87,11 @@ class LinearOperator(ABC):
         """Sum: ``(A + B)(x) = A(x) + B(x)``."""
         return _Sum(self, other)
 
-    def __rmul__(self, factor: complex) -> LinearOperator:
-        """Multiple: ``(c * A)(x) = c * A(x)``."""
-        return _Multiple(self, factor)
+    def __mul__(self, factor: object) -> LinearOperator:
+        """Multiple: ``(c * A)(x) = (A * c)(x) = c * A(x)``."""
+        return _Multiple(self, factor) if isinstance(factor, Number) else NotImplemented
+
+    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         return f"{type(self).__name__.lstrip('_')}{list(self.domain)}->{list(self.codomain)}"
@@ -95,7 +109,7 @@ class _Adjoint(LinearOperator):
         return self.operator(y)
 
     @property
-    def H(self) -> LinearOperator:
+    def H(self) -> LinearOperator:  # noqa: N802
         return self.operator
 
 
@@ -133,7 +147,7 @@ class _Sum(LinearOperator):
 
 
 class _Multiple(LinearOperator):
-    def __init__(self, operator: LinearOperator, factor: complex) -> None:
+    def __init__(self, operator: LinearOperator, factor: Any) -> None:
         super().__init__(operator.domain, operator.codomain)
         self.operator, self.factor = operator, complex(factor)
 
@@ -142,6 +156,11 @@ class _Multiple(LinearOperator):
 
     def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         return self.factor.conjugate() * self.operator.adjoint(y)
+
+    @property
+    def gram(self) -> LinearOperator:
+        """``|c|^2 A.gram``."""
+        return _Multiple(self.operator.gram, abs(self.factor) ** 2)
 
 
 class Identity(LinearOperator):
@@ -158,7 +177,7 @@ class Identity(LinearOperator):
 
 
 class Mask(LinearOperator):
-    """Multiplication with real or boolean values: sampling of a grid.
+    """Multiplication with real or boolean values: sampling of a grid, weights of samples.
 
     Parameters
     ----------
@@ -166,19 +185,28 @@ class Mask(LinearOperator):
         Values, broadcastable to `shape`.
     shape
         Shape of what it takes and gives.
+
+    Raises
+    ------
+    InputError
+        If `mask` is complex or does not broadcast to `shape`.
     """
 
     def __init__(self, mask: Tensor, shape: Sequence[int]) -> None:
         super().__init__(shape, shape)
-        if torch.broadcast_shapes(mask.shape, self.domain) != self.domain:
+        offered = (1,) * (len(self.domain) - mask.ndim) + tuple(mask.shape)
+        if len(offered) > len(self.domain) or any(m not in {1, n} for m, n in zip(offered, self.domain, strict=True)):
             raise InputError("mask", f"has shape {tuple(mask.shape)}", f"give one that broadcasts to {self.domain}")
+        if mask.is_complex():
+            raise InputError("mask", "is complex", "give real or boolean values")
         self.mask = mask
 
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return x * self.mask
+        # Without the cast a float64 mask would turn complex64 into complex128.
+        return x * (self.mask if self.mask.dtype == torch.bool else self.mask.to(x.real.dtype))
 
     def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return y * self.mask
+        return self._forward(y)
 
     @property
     def gram(self) -> LinearOperator:

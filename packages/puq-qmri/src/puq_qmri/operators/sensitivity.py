@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jaxtyping import Complex
-from medcore.errors import InputError
 from torch import Tensor
 
+from medcore.errors import InputError
 from puq_qmri.operators.base import LinearOperator
 
 
@@ -20,7 +20,7 @@ class Sensitivity(LinearOperator):
         Size of the contrast axis.
     """
 
-    def __init__(self, csm: Complex[Tensor, "coil z y x"], n_contrasts: int) -> None:
+    def __init__(self, csm: Tensor, n_contrasts: int) -> None:
         if csm.ndim != 4:
             raise InputError("coil sensitivity maps", f"have shape {tuple(csm.shape)}", "give (coil, z, y, x)")
         super().__init__((n_contrasts, *csm.shape[1:]), (n_contrasts, *csm.shape))

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medcore.errors import InputError
+from puq_qmri.operators import Fft, Nufft
+from puq_qmri.testing import check_linear_operator
+
+SQUARE, ODD, OBLONG, CUBE = (1, 12, 12), (1, 11, 13), (1, 16, 10), (6, 7, 8)
+CASES = [
+    # contrasts, coils, matrix; equal numbers of contrasts and coils tempt a back end to mix the two axes up
+    (1, 1, SQUARE),
+    (3, 1, ODD),
+    (1, 3, OBLONG),
+    (3, 3, SQUARE),
+    (2, 4, ODD),
+    (1, 2, CUBE),
+    (2, 2, CUBE),
+]
+
+
+def points(rng, contrasts, matrix, spokes=5, samples=7):
+    dim = 2 if matrix[0] == 1 else 3
+    return torch.as_tensor(rng.uniform(-np.pi, np.pi, (contrasts, spokes, samples, dim)))
+
+
+def exact(traj, matrix):
+    """The matrices (contrast, point, voxel) of the definition, in double precision."""
+    grid = matrix[-traj.shape[-1] :]
+    positions = np.stack(np.meshgrid(*[np.arange(n) - n // 2 for n in grid], indexing="ij"), -1).reshape(-1, len(grid))
+    phase = np.einsum("pjd,rd->pjr", np.asarray(traj).reshape(len(traj), -1, len(grid)), positions)
+    return np.exp(-1j * phase) / np.sqrt(np.prod(matrix))
+
+
+def relative(value, expected):
+    return np.linalg.norm(np.asarray(value) - expected) / np.linalg.norm(expected)
+
+
+def gaussian(rng, shape):
+    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+
+
+@pytest.mark.parametrize(("contrasts", "coils", "matrix"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("backend", "eps", "dtype", "error"),
+    [
+        ("finufft", 1e-6, torch.complex128, 2e-6),
+        ("finufft", 1e-12, torch.complex128, 2e-12),
+        ("finufft", 1e-6, torch.complex64, 5e-6),
+        ("finufft", 1e-4, torch.complex64, 2e-4),
+        ("torchkbnufft", 1e-6, torch.complex64, 3e-3),
+        ("torchkbnufft", 1e-6, torch.complex128, 3e-3),
+    ],
+)
+def test_equals_the_exact_transform(rng, contrasts, coils, matrix, backend, eps, dtype, error):
+    traj = points(rng, contrasts, matrix)
+    operator = Nufft(traj, matrix, coils, eps=eps, backend=backend)
+    matrices = exact(traj, matrix)
+    x, y = gaussian(rng, operator.domain), gaussian(rng, operator.codomain)
+    there = np.einsum("pjr,pcr->pcj", matrices, x.reshape(contrasts, coils, -1)).reshape(operator.codomain)
+    back = np.einsum("pjr,pcj->pcr", matrices.conj(), y.reshape(contrasts, coils, -1)).reshape(operator.domain)
+    assert relative(operator(torch.as_tensor(x, dtype=dtype)), there) < error
+    assert relative(operator.adjoint(torch.as_tensor(y, dtype=dtype)), back) < error
+    assert operator(torch.as_tensor(x, dtype=dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize(("contrasts", "coils", "matrix"), CASES, ids=str)
+@pytest.mark.parametrize("backend", ["finufft", "torchkbnufft"])
+def test_keeps_its_promises(rng, contrasts, coils, matrix, backend):
+    operator = Nufft(points(rng, contrasts, matrix), matrix, coils, backend=backend)
+    check_linear_operator(operator, tolerance=1e-9 if backend == "finufft" else 1e-6)
+    check_linear_operator(operator, tolerance=1e-4, dtype=torch.complex64)
+
+
+@pytest.mark.parametrize("matrix", [SQUARE, ODD, OBLONG, CUBE], ids=str)
+def test_on_the_grid_it_is_the_orthonormal_fft(rng, matrix):
+    axes = [(np.arange(n) - n // 2) * 2 * np.pi / n for n in matrix]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    traj = grid[..., 1:] if matrix[0] == 1 else grid.reshape(1, -1, matrix[-1], 3)
+    operator = Nufft(torch.as_tensor(traj), matrix, 2, eps=1e-12)
+    x = torch.as_tensor(gaussian(rng, operator.domain))
+    expected = Fft(operator.domain)(x)
+    np.testing.assert_allclose(operator(x).reshape(expected.shape), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(operator.adjoint(operator(x)), x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("matrix", [(1, 4, 5), (2, 3, 4)], ids=str)
+def test_gradients_are_exact(rng, matrix):
+    traj = (0.9 * points(rng, 2, matrix, spokes=1, samples=3)).requires_grad_()
+    x = torch.as_tensor(gaussian(rng, (2, 2, *matrix))).requires_grad_()
+    y = torch.as_tensor(gaussian(rng, (2, 2, 1, 3))).requires_grad_()
+
+    def there(image, trajectory):
+        return Nufft(trajectory, matrix, 2, eps=1e-12)(image)
+
+    def back(samples, trajectory):
+        return Nufft(trajectory, matrix, 2, eps=1e-12).adjoint(samples)
+
+    assert torch.autograd.gradcheck(there, (x, traj), atol=1e-6, rtol=1e-6)
+    assert torch.autograd.gradcheck(back, (y, traj), atol=1e-6, rtol=1e-6)
+    # A second derivative that lacked a term would let a Newton or meta-learning step go wrong in silence.
+    assert torch.autograd.gradgradcheck(there, (x, traj), atol=1e-5, rtol=1e-5, fast_mode=True)
+    assert torch.autograd.gradgradcheck(back, (y, traj), atol=1e-5, rtol=1e-5, fast_mode=True)
+
+
+def test_torchkbnufft_gives_gradients_of_images_and_refuses_those_of_the_trajectory(rng):
+    traj = points(rng, 1, SQUARE)
+    with pytest.raises(InputError, match="torchkbnufft: gives no gradient of the trajectory; use backend='finufft'"):
+        Nufft(traj.clone().requires_grad_(), SQUARE, 1, backend="torchkbnufft")
+    operator = Nufft(traj, SQUARE, 1, backend="torchkbnufft")
+    traj.requires_grad_()
+    with pytest.raises(InputError, match="gives no gradient of the trajectory"):
+        operator(torch.zeros(operator.domain, dtype=torch.complex64))
+
+
+def test_a_trajectory_can_be_learned_in_place(rng):
+    """An optimiser changes the trajectory in place; plans made before that must not be used again."""
+    truth = points(rng, 1, SQUARE) * 0.9
+    learned = (truth + 0.05 * torch.as_tensor(rng.standard_normal(truth.shape))).requires_grad_()
+    operator = Nufft(learned, SQUARE, 2)
+    # An image in the middle: its transform is smooth enough for gradient descent to find the points.
+    x = torch.zeros(operator.domain, dtype=torch.complex128)
+    x[..., 4:8, 4:8] = torch.as_tensor(gaussian(rng, (2, 1, 4, 4)))
+    target = Nufft(truth, SQUARE, 2)(x)
+    optimiser = torch.optim.Adam([learned], lr=0.01)
+    losses = []
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = (operator(x) - target).abs().square().sum()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.02 * losses[0]
+    expected = exact(learned.detach(), SQUARE)
+    there = np.einsum("pjr,pcr->pcj", expected, x.numpy().reshape(1, 2, -1)).reshape(operator.codomain)
+    assert relative(operator(x).detach(), there) < 2e-6
+
+
+def test_lazily_conjugated_and_strided_tensors_are_taken(rng):
+    operator = Nufft(points(rng, 2, SQUARE), SQUARE, 2)
+    y = torch.as_tensor(gaussian(rng, operator.codomain))
+    plain = y.conj().resolve_conj()
+    assert torch.equal(operator.adjoint(y.conj()), operator.adjoint(plain))
+    strided = torch.as_tensor(gaussian(rng, (*operator.codomain[:2], *operator.codomain[:1:-1]))).mT
+    assert torch.equal(operator.adjoint(strided), operator.adjoint(strided.clone()))
+
+
+def test_tensors_of_inference_mode_are_taken(rng):
+    with torch.inference_mode():
+        traj = points(rng, 1, SQUARE).clone()
+        operator = Nufft(traj, SQUARE, 1)
+        x = torch.as_tensor(gaussian(rng, operator.domain)).clone()
+        there = np.einsum("pjr,pcr->pcj", exact(traj, SQUARE), x.reshape(1, 1, -1)).reshape(operator.codomain)
+        assert relative(operator(x), there) < 2e-6
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    contrasts=st.integers(1, 3),
+    coils=st.integers(1, 3),
+    matrix=st.tuples(st.integers(1, 3), st.integers(2, 9), st.integers(2, 9)),
+)
+def test_is_exact_and_adjoint_for_any_size(seed, contrasts, coils, matrix):
+    rng = np.random.default_rng(seed)
+    traj = points(rng, contrasts, matrix, spokes=2, samples=4)
+    operator = Nufft(traj, matrix, coils, eps=1e-9)
+    x, y = (torch.as_tensor(gaussian(rng, s)) for s in (operator.domain, operator.codomain))
+    there, back = operator(x), operator.adjoint(y)
+    expected = np.einsum("pjr,pcr->pcj", exact(traj, matrix), x.numpy().reshape(contrasts, coils, -1))
+    assert np.linalg.norm(there.numpy().reshape(expected.shape) - expected) < 1e-8 * np.linalg.norm(x.numpy())
+    assert (there.shape, back.shape) == (y.shape, x.shape)
+    assert abs(torch.vdot(y.ravel(), there.ravel()) - torch.vdot(back.ravel(), x.ravel())) < 1e-10 * y.norm() * x.norm()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"traj": torch.zeros(1, 4, 2)}, r"trajectory: has shape \(1, 4, 2\)"),
+        ({"traj": torch.zeros(1, 2, 4, 1)}, r"trajectory: has shape \(1, 2, 4, 1\)"),
+        ({"traj": torch.zeros(1, 0, 4, 2)}, r"trajectory: has shape \(1, 0, 4, 2\)"),
+        ({"traj": torch.full((1, 2, 4, 2), 3.2)}, r"trajectory: has values up to 3.2; give radians per sample"),
+        ({"traj": torch.full((1, 2, 4, 2), torch.nan)}, "trajectory: has values up to nan"),
+        ({"traj": torch.full((1, 2, 4, 2), -torch.inf)}, "trajectory: has values up to inf"),
+        ({"matrix": (2, 8, 8)}, "trajectory: is 2-D and the matrix has 2 planes"),
+        ({"backend": "gpu"}, "NUFFT back end: is 'gpu'; choose one of auto, finufft, torchkbnufft"),
+        ({"eps": 0.0}, "NUFFT accuracy: is 0"),
+        ({"eps": float("nan")}, "NUFFT accuracy: is nan"),
+    ],
+)
+def test_bad_input(changes, message):
+    arguments = {"traj": torch.zeros(1, 2, 4, 2), "matrix": (1, 8, 8), "n_coils": 1, **changes}
+    with pytest.raises(InputError, match=message):
+        Nufft(**arguments)
+
+
+def test_pi_rounded_to_single_precision_is_accepted():
+    traj = torch.full((1, 1, 2, 2), -np.pi, dtype=torch.float32)
+    assert float(traj.abs().max()) > np.pi
+    Nufft(traj, (1, 8, 8), 1)
+
+
+@pytest.mark.gpu
+def test_stays_on_the_gpu_and_is_exact(rng):
+    traj = points(rng, 2, ODD).to("cuda")
+    for backend, error in (("auto", 3e-3), ("finufft", 5e-6)):
+        operator = Nufft(traj, ODD, 2, backend=backend)
+        x = torch.as_tensor(gaussian(rng, operator.domain), dtype=torch.complex64, device="cuda")
+        there = np.einsum("pjr,pcr->pcj", exact(traj.cpu(), ODD), x.cpu().reshape(2, 2, -1)).reshape(operator.codomain)
+        result = operator(x)
+        assert result.device.type == "cuda"
+        assert relative(result.cpu(), there) < error
+        check_linear_operator(operator, tolerance=1e-4, dtype=torch.complex64, device="cuda")
