@@ -24,20 +24,19 @@ column         content
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from medcore.config import to_mapping
 from medcore.errors import ConfigError, InputError
 from vrft_aug import prompts
-from vrft_aug.knowledge import KnowledgeSettings, check_no_leak, load_knowledge
+from vrft_aug.knowledge import KnowledgeSettings, Placement, check_no_leak, load_knowledge
 from vrft_aug.prompts import PromptSettings, Task
 
 if TYPE_CHECKING:
@@ -69,7 +68,9 @@ class DataSettings:
     classes: tuple[str, ...] | None = None
     """Names of the classes or, in rising order, of the grades, instead of those of the source."""
     box_class: str | None = None
-    """Which boxes count (voc), by default all."""
+    """Which boxes count, by default all: a class (voc), a structure (masks), or a kind of finding (drawn)."""
+    box_name: str | None = None
+    """What the boxes hold, in the words of the question; by default their class."""
     keep_empty: bool = False
     """Localisation: keep images without a box; their right answer is ``[]``."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -94,8 +95,28 @@ class DataSettings:
             raise ConfigError("data.seed", f"is {self.seed}", "give 0 or more")
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
             raise ConfigError("data.classes", f"are {', '.join(self.classes)}", "give at least two different names")
-        if self.box_class is not None and self.kind != "voc":
-            raise ConfigError("data.box_class", f"is given, but {self.kind} has boxes of one kind", "remove it")
+        if self.kind in ("medmnist", "grades") and (self.box_class or self.box_name):
+            raise ConfigError("data.box_class", f"or box_name is given, but {self.kind} has no boxes", "remove it")
+
+
+class Stage(Protocol):
+    """What the rows of a stage depend on; :class:`vrft_aug.recipe.StageSettings` is one."""
+
+    @property
+    def data(self) -> DataSettings:
+        """Images and truth."""
+
+    @property
+    def task(self) -> Task:
+        """What is asked."""
+
+    @property
+    def knowledge(self) -> KnowledgeSettings | None:
+        """Text injected into the prompts."""
+
+    @property
+    def prompts(self) -> PromptSettings:
+        """Wording of the question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,46 +128,37 @@ class Parts:
     held_out: datasets.Dataset
     """Rows to judge with."""
     removed: int
-    """Training images that were removed because they are held out too."""
+    """Training images that were removed because they are held out, here or in another stage."""
+    held_out_hashes: frozenset[str]
+    """SHA-256 of shape and pixels of every image that is held out."""
     card: dict[str, Any]
     """The card of the data set: licence, source, hashes, faults."""
 
 
-def load_rows(
-    data: DataSettings,
-    task: Task,
-    knowledge: KnowledgeSettings | None = None,
-    *,
-    part: Part,
-    prompt: PromptSettings | None = None,
-) -> datasets.Dataset:
+def load_rows(stage: Stage, *, part: Part, data: DataSettings | None = None, forbidden: Collection[str] = ()) -> datasets.Dataset:
     """The rows of one part, see :func:`load_parts`."""
-    parts = load_parts(data, task, knowledge, prompt=prompt)
+    parts = load_parts(stage, data=data, forbidden=forbidden)
     return parts.train if part == "train" else parts.held_out
 
 
-def load_parts(
-    data: DataSettings,
-    task: Task,
-    knowledge: KnowledgeSettings | None = None,
-    *,
-    prompt: PromptSettings | None = None,
-    forbidden: Collection[str] = (),
-) -> Parts:
+def load_stages(stages: Sequence[Stage]) -> list[Parts]:
+    """The rows of every stage of a run; no image that any stage holds out is trained on in another. See :func:`load_parts`."""
+    opened = [_Opened.of(stage.data) for stage in stages]
+    forbidden = frozenset().union(*(o.hashes for o in opened))
+    return [o.parts(stage, forbidden) for o, stage in zip(opened, stages, strict=True)]
+
+
+def load_parts(stage: Stage, *, data: DataSettings | None = None, forbidden: Collection[str] = ()) -> Parts:
     """Read a data set as rows with the columns of this module.
 
     Parameters
     ----------
+    stage
+        Task, knowledge, wording and, unless `data` is given, what to read.
     data
-        What to read.
-    task
-        What is asked.
-    knowledge
-        What is injected into the prompts.
-    prompt
-        Wording of the question.
+        Other images for the same question.
     forbidden
-        Digests of further images that must not be trained on (:func:`held_out_digests` of other stages).
+        Hashes of further images that must not be trained on (``held_out_hashes`` of other stages).
 
     Raises
     ------
@@ -156,40 +168,56 @@ def load_parts(
         If the data cannot be read, has nothing to train or judge with, shares subjects between the parts, or the knowledge tells
         samples apart.
     """
-    import datasets
-
-    wording = prompt or PromptSettings()
-    train, held_out = open_parts(data)
-    classes = _class_names(data, train, task)
-    context = _Context(task=task, classes=classes, thing=_thing(data, train), prompt=wording, box_class=data.box_class)
-    kept = {"train": _usable(train, data, task), "held_out": _usable(held_out, data, task)}
-    _check_subjects([train.annotations[i] for i in kept["train"]], [held_out.annotations[i] for i in kept["held_out"]])
-    held = {_digest(held_out[i].image) for i in range(len(held_out))}
-    fresh = [i for i in kept["train"] if _digest(train[i].image) not in held.union(forbidden)]
-    chosen = {"train": _thin(fresh, data.train, data.seed), "held_out": _thin(kept["held_out"], data.held_out, data.seed)}
-    rows = {}
-    for part, dataset in (("train", train), ("held_out", held_out)):
-        if not chosen[part]:
-            raise InputError(
-                data.path or data.kind, f"has no image for {task} in the {part} part", "check kind, classes and options"
-            )
-        text = _knowledge_text(knowledge, context, part)  # type: ignore[arg-type]
-        placement = knowledge.placement if knowledge else "before"
-        table = [context.row(dataset, i, text, placement) for i in chosen[part]]
-        check_no_leak(table)
-        rows[part] = datasets.Dataset.from_list(table, features=_features(), split=part)
-    card = to_mapping(train.card)
-    return Parts(train=rows["train"], held_out=rows["held_out"], removed=len(kept["train"]) - len(fresh), card=card)
+    return _Opened.of(data or stage.data).parts(stage, forbidden)
 
 
-def held_out_digests(data: DataSettings) -> frozenset[str]:
-    """SHA-256 of size and pixels of every held-out image."""
-    _, held_out = open_parts(data)
-    return frozenset(_digest(held_out[i].image) for i in range(len(held_out)))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Opened:
+    """A data set whose parts are known and whose held-out images have been hashed."""
+
+    data: DataSettings
+    train: Dataset
+    held_out: Dataset
+    hashes: frozenset[str]
+
+    @classmethod
+    def of(cls, data: DataSettings) -> _Opened:
+        train, held_out = open_parts(data)
+        return cls(data=data, train=train, held_out=held_out, hashes=frozenset(_hashes(held_out, range(len(held_out)))))
+
+    def parts(self, stage: Stage, forbidden: Collection[str]) -> Parts:
+        import datasets
+
+        data, train, held_out, what = self.data, self.train, self.held_out, self.data.path or self.data.kind
+        usable = [_usable(dataset, data, stage.task) for dataset in (train, held_out)]
+        _check_subjects([train.annotations[i] for i in usable[0]], [held_out.annotations[i] for i in usable[1]])
+        fresh = [
+            i for i, h in zip(usable[0], _hashes(train, usable[0]), strict=True) if h not in self.hashes and h not in forbidden
+        ]
+        form = _Form(
+            task=stage.task, classes=_class_names(data, train, stage.task), thing=_thing(data, train), prompts=stage.prompts
+        )
+        rows = []
+        sources: tuple[tuple[Part, Dataset, list[int], int | None], ...]
+        sources = (("train", train, fresh, data.train), ("held_out", held_out, usable[1], data.held_out))
+        for part, dataset, indices, limit in sources:
+            if not indices:
+                raise InputError(what, f"has no {part} image for {stage.task}", "check classes, box_class and fraction")
+            text, placement = _knowledge(stage.knowledge, form, part)
+            table = [form.row(dataset, i, text, placement, data.box_class) for i in _thin(indices, limit, data.seed)]
+            check_no_leak(table)
+            rows.append(datasets.Dataset.from_list(table, features=_features(), split=part))
+        return Parts(
+            train=rows[0],
+            held_out=rows[1],
+            removed=len(usable[0]) - len(fresh),
+            held_out_hashes=self.hashes,
+            card=to_mapping(train.card),
+        )
 
 
 def open_parts(data: DataSettings) -> tuple[Dataset, Dataset]:
-    """The training and the held-out part of a data set, before thinning.
+    """The training and the held-out part of a data set, before anything is left out.
 
     Raises
     ------
@@ -204,12 +232,16 @@ def open_parts(data: DataSettings) -> tuple[Dataset, Dataset]:
         draw: Any = datasets.drawn_scans if data.kind == "drawn-scans" else datasets.drawn_grades
         train = _call(draw, data, n=data.train or 1000, seed=2 * data.seed)
         return train, _call(draw, data, n=data.held_out or 256, seed=2 * data.seed + 1)
-    names = {} if data.classes is None else {"classes": data.classes}
+    settings: dict[str, Any] = {}
+    if data.classes is not None and data.kind in ("medmnist", "grades"):
+        settings["classes"] = data.classes
+    if data.box_class is not None and data.kind == "masks":
+        settings["structure"] = data.box_class
     if data.kind == "medmnist":
-        parts = (_call(datasets.MedMnist, data, data.path, split=s, **names) for s in ("train", data.held_out_split))
-        return next(parts), next(parts)
+        train, held_out = (_call(datasets.MedMnist, data, data.path, split=s, **settings) for s in ("train", data.held_out_split))
+        return train, held_out
     reader: Any = {"grades": datasets.GradedFolder, "voc": datasets.VocFolder, "masks": datasets.MaskFolder}[data.kind]
-    whole = _call(reader, data, data.path, **(names if data.kind == "grades" else {}))
+    whole = _call(reader, data, data.path, **settings)
     train, held_out = datasets.split_dataset(whole, (1 - data.fraction, data.fraction), data.seed)
     return train, held_out
 
@@ -237,7 +269,7 @@ def _class_names(data: DataSettings, dataset: Dataset, task: Task) -> tuple[str,
 def _thing(data: DataSettings, dataset: Dataset) -> str | None:
     """What the boxes hold, if it is one kind of thing in the whole data set."""
     kinds = {kind for a in dataset.annotations for kind in a.box_labels}
-    return data.box_class or (kinds.pop() if len(kinds) == 1 else None)
+    return data.box_name or data.box_class or (kinds.pop() if len(kinds) == 1 else None)
 
 
 def _usable(dataset: Dataset, data: DataSettings, task: Task) -> list[int]:
@@ -260,8 +292,10 @@ def _check_subjects(train: Sequence[Annotation], held_out: Sequence[Annotation])
         raise InputError("data", f"has {shared} subjects both in training and held out", "split by subject")
 
 
-def _digest(image: np.ndarray) -> str:
-    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+def _hashes(dataset: Dataset, indices: Iterable[int]) -> Iterator[str]:
+    from medcore.datasets import pixel_hash
+
+    return (pixel_hash(dataset[i].image) for i in indices)
 
 
 def _thin(indices: Sequence[int], limit: int | None, seed: int) -> list[int]:
@@ -271,27 +305,27 @@ def _thin(indices: Sequence[int], limit: int | None, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).permutation(np.asarray(indices))[:limit].tolist())
 
 
-def _knowledge_text(settings: KnowledgeSettings | None, context: _Context, part: Part) -> str | None:
+def _knowledge(settings: KnowledgeSettings | None, form: _Form, part: Part) -> tuple[str | None, Placement]:
+    """The text injected into the prompts of one part, and where."""
     if settings is None or not settings.applies(part):
-        return None
-    text = load_knowledge(settings.file).text(context.classes)
+        return None, "before"
+    text = load_knowledge(settings.file).text(form.classes)
     if not text:
-        raise ConfigError(settings.file, f"has no text for {context.task}", "add the key task")
-    return text
+        raise ConfigError(settings.file, f"has no text for {form.task}", "add the key task")
+    return text, settings.placement
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Context:
+class _Form:
     """What the rows of one data set have in common."""
 
     task: Task
     classes: tuple[str, ...]
     thing: str | None
-    prompt: PromptSettings
-    box_class: str | None = None
+    prompts: PromptSettings
 
     def row(
-        self, dataset: Dataset, index: int, knowledge: str | None, placement: Literal["before", "after", "system"]
+        self, dataset: Dataset, index: int, knowledge: str | None, placement: Placement, box_class: str | None
     ) -> dict[str, Any]:
         """One row."""
         note, image = dataset.annotations[index], dataset[index].image
@@ -300,7 +334,7 @@ class _Context:
         if self.task == "grading" and grade is None and note.label is not None:
             grade = dataset.classes.index(note.label)
         position = grade if note.label is None else dataset.classes.index(note.label)
-        text = prompts.question(self.task, self.prompt, classes=self.classes, thing=self.thing)
+        text = prompts.question(self.task, self.prompts, classes=self.classes, thing=self.thing)
         return {
             "sample_id": note.sample_id,
             "subject": note.subject or note.sample_id,
@@ -311,9 +345,9 @@ class _Context:
             "classes": list(self.classes) or None,
             "grade": grade,
             "num_grades": len(self.classes) if self.task == "grading" else None,
-            "boxes": None if note.boxes is None else _boxes(note, self.box_class),
+            "boxes": None if note.boxes is None else _boxes(note, box_class),
             "image_size": size,
-            "box_frame": list(self.prompt.frame(size)),
+            "box_frame": list(self.prompts.frame(size)),
             "knowledge": knowledge,
         }
 

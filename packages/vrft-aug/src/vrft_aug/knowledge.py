@@ -24,6 +24,7 @@ from medcore.config import from_mapping, load_yaml, unknown_key
 from medcore.errors import ConfigError, InputError
 
 MAX_CHARACTERS = 20_000
+Placement = Literal["before", "after", "system"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class KnowledgeSettings:
 
     file: Path
     """YAML file of the form shown in this module."""
-    placement: Literal["before", "after", "system"] = "before"
+    placement: Placement = "before"
     """Before or after the question, or as a system message."""
     apply_at: Literal["train", "eval", "both"] = "both"
     """Whether the prompts of training, of evaluation, or both carry it."""

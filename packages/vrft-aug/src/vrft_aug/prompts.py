@@ -92,7 +92,8 @@ def _localisation(settings: PromptSettings, names: Sequence[str], thing: str) ->
 
 
 def _choice(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+    between = "; " if any("," in name for name in names) else ", "
+    return f"{between.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def messages(text: str, knowledge: str | None = None, placement: Literal["before", "after", "system"] = "before") -> list[Message]:
