@@ -52,8 +52,8 @@ def plan(run: Invocation, recipe: RecipeFile) -> dict[str, Any]:
     for stage in facts["stages"]:
         run.say("\n{name}: {task}, {train_images} training and {held_out_images} held-out images".format(**stage))
         run.say("  question   {question}".format(**stage))
-        steps = "{steps} steps of {prompts_per_step} images x {generations} completions = {completions} completions"
-        run.say(f"  training   {steps.format(**stage)}, near {stage['kl_reference']}")
+        budget = "{steps} steps, {rounds} rounds of {prompts_per_round} images x {generations} = {completions} completions"
+        run.say(f"  training   {budget.format(**stage)}; kept near: {stage['kl_reference']}")
         run.say("  rewards    " + ", ".join(f"{r['weight']:+g} {r['name']}" for r in stage["rewards"]))
         for note in stage["notes"]:
             run.say(f"  note       {note}")

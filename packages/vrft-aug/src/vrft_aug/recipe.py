@@ -204,15 +204,16 @@ class StageSettings:
     @property
     def generations(self) -> int:
         """Completions of one prompt (trl's default: 8)."""
-        return self._whole("num_generations", 8)
+        return self.whole("num_generations", 8)
 
     @property
     def batch(self) -> int:
         """Completions that one process makes between two optimiser steps' generations."""
-        accumulated = self._whole("gradient_accumulation_steps", 1)
-        return self._whole("per_device_train_batch_size", 8) * self._whole("steps_per_generation", accumulated)
+        accumulated = self.whole("gradient_accumulation_steps", 1)
+        return self.whole("per_device_train_batch_size", 8) * self.whole("steps_per_generation", accumulated)
 
-    def _whole(self, key: str, default: int) -> int:
+    def whole(self, key: str, default: int) -> int:
+        """The field `key` of `grpo`, a whole number of at least 1, or trl's `default`."""
         value = self.grpo.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ConfigError(f"stage {self.name}: grpo.{key}", f"is {value!r}", "give a whole number of at least 1")

@@ -47,11 +47,8 @@ class GuardedReward:
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         """The reward's values, None for samples at fault."""
         values = self._attempt(prompts, completions, columns)
-        if values is None and len(completions) > 1:
-            singles = (self._one(prompts, completions, columns, i) for i in range(len(completions)))
-            return [self._number(value) for value in singles]
         if values is None:
-            return [self._number(self._one(prompts, completions, columns, i)) for i in range(len(completions))]
+            values = [self._one(prompts, completions, columns, i) for i in range(len(completions))]
         return [self._number(value) for value in values]
 
     def _attempt(self, prompts: Sequence[Any], completions: Sequence[Any], columns: dict[str, Any]) -> list[Any] | None:

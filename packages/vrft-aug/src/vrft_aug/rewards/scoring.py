@@ -27,7 +27,7 @@ def score_file(path: str | Path, spec: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``scores`` (a number, or None where the reward does not apply), their ``mean``, how many were judged, and ``failures`` of the reward.
+        ``scores`` (a number, or None where the reward does not apply), their ``mean``, how many were judged, and ``failures``.
 
     Raises
     ------
