@@ -9,7 +9,7 @@ import numpy as np
 
 from medcore.atomic import sha256_file
 from medcore.config import to_mapping
-from medcore.errors import InputError
+from medcore.errors import InputError, MissingExtraError
 from medcore.io import ImageSeries, KSpace, list_series, read_dicom
 from medcore.io.opener import open_path, recognise
 from medcore.units import m_to_mm, rad_to_deg, s_to_ms
@@ -115,9 +115,9 @@ def _describe_kspace(item: KSpace) -> dict[str, Any]:
 
 
 def find_faults(path: str | Path) -> list[str]:
-    """What is wrong with a file or folder that can be read: repairs, values that are no numbers, empty images.
+    """What is wrong with a file or folder that can be read: repairs, values that are no numbers, empty images, faults of data sets.
 
-    Every series of a DICOM folder is checked; one that is refused counts as a fault.
+    Every series of a DICOM folder is checked; one that is refused counts as a fault. So is every image of a data set.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def find_faults(path: str | Path) -> list[str]:
 
 def _faults(item: Any) -> list[str]:
     if not isinstance(item, (ImageSeries, KSpace)):
-        return []
+        return [*item.card.faults, *_undecodable(item)]
     faults = list(item.repairs)
     if bad := int((~np.isfinite(item.data)).sum()):
         faults.append(f"{bad} values are no numbers")
@@ -147,10 +147,25 @@ def _faults(item: Any) -> list[str]:
     return faults
 
 
+def _undecodable(dataset: Any) -> list[str]:
+    """What keeps images of a data set from being decoded."""
+    faults = []
+    for i in range(len(dataset)):
+        try:
+            dataset[i]
+        except MissingExtraError:
+            raise
+        except InputError as error:
+            faults.append(f"{error.what}: {error.problem}")
+    return faults
+
+
 def lines(facts: dict[str, Any]) -> list[str]:
     """The facts of :func:`describe` as aligned lines for people."""
-    width = max(len(key) for key in facts) + 2
-    return [f"{key.replace('_', ' '):<{width}}{_in_words(value)}" for key, value in facts.items()]
+    card = {key: value for key, value in facts.get("card", {}).items() if value is not None}
+    shown = {key: value for key, value in facts.items() if key != "card"} | card
+    width = max(len(key) for key in shown) + 2
+    return [f"{key.replace('_', ' '):<{width}}{_in_words(value)}" for key, value in shown.items()]
 
 
 def _in_words(value: Any) -> str:

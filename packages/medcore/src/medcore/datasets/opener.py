@@ -85,10 +85,9 @@ def open_dataset(path: str | Path, kind: str | None = None, **options: Any) -> D
     if kind is None:
         found = recognise_dataset(path)
         if len(found) != 1:
-            known = "; ".join(f"{name}: {k.summary}" for name, k in KINDS.items())
             if found:
                 raise InputError(path, f"may be of the kinds {' and '.join(found)}", "choose one with kind=")
-            raise InputError(path, "holds no data set of a known kind", f"give one of these: {known}")
+            raise InputError(path, "holds no data set of a known kind", f"give one of the kinds {', '.join(KINDS)}")
         kind = found[0]
     elif kind not in KINDS:
         raise unknown_name("kind of data set", kind, list(KINDS))

@@ -76,8 +76,8 @@ def split_dataset(dataset: Dataset, fractions: Sequence[float], seed: int = 0) -
 
     Samples without a subject are subjects of their own. Subjects are taken class by class (a subject's class is its most frequent
     label) in random order, and each goes to the part that lacks most samples of that class; what whole subjects cannot divide goes
-    where most samples are lacking overall. With equal `seed` the result depends on nothing but identifiers, subjects and labels:
-    another order of samples gives the same parts.
+    where most samples of this and earlier classes are lacking. With equal `seed` the result depends on nothing but identifiers,
+    subjects and labels: another order of samples gives the same parts.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _subjects(annotations: Sequence[Annotation]) -> dict[str, list[int]]:
 
 
 def _class_of(members: Sequence[Annotation]) -> str:
-    labels = Counter(label for a in members for label in ((a.label,) if a.label is not None else a.box_labels[:1]))
+    labels = Counter(label for a in members for label in ((a.label,) if a.label is not None else a.box_labels))
     return min(labels, key=lambda label: (-labels[label], label)) if labels else ""
 
 
@@ -136,7 +136,7 @@ def _assign(
     for name in sorted(subjects):
         by_class.setdefault(_class_of([annotations[i] for i in subjects[name]]), []).append(name)
     parts: list[list[int]] = [[] for _ in shares]
-    total, wanted = np.zeros(len(shares)), shares * len(annotations)
+    owed = np.zeros(len(shares))  # what the classes so far should have given each part and did not
     for label in sorted(by_class):
         names = by_class[label]
         order = [names[i] for i in rng.permutation(len(names))]
@@ -144,15 +144,15 @@ def _assign(
         # Large subjects first: small ones then even out what they leave.
         for name in sorted(order, key=lambda n: -len(subjects[n])):
             size = len(subjects[name])
-            best = _neediest(target - own, wanted - total, size)
+            best = _neediest(target - own, owed + target - own, size)
             parts[best] += subjects[name]
             own[best] += size
-            total[best] += size
+        owed += target - own
     return parts
 
 
 def _neediest(lacking: np.ndarray, overall: np.ndarray, size: int) -> int:
-    """The part that lacks most of the class; where none lacks a whole subject any more, the one that lacks most samples of all."""
+    """The part that lacks most of the class; where none lacks a whole subject any more, the one that lacks most samples so far."""
     lacking, overall = np.round(lacking, 9), np.round(overall, 9)
     if lacking.max() >= size:
         return int(np.lexsort((-overall, -lacking))[0])
