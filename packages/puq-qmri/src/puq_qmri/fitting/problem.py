@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
@@ -115,7 +115,7 @@ class _Problem:
 
     model: SeparableModel
     times: Float[np.ndarray, " contrast"]
-    images: Float[np.ndarray, "contrast voxel"] | Complex[np.ndarray, "contrast voxel"] | Int[np.ndarray, "contrast voxel"]
+    images: Num[np.ndarray, "contrast voxel"]
     deviation: Float[np.ndarray, "contrast #voxel"] | None
     kind: SignalType
     device: torch.device
@@ -266,7 +266,7 @@ def _usable(
 
 
 def _checked_times(images: NDArray[Any], times: NDArray[Any], model: SignalModel) -> NDArray[np.float64]:
-    if images.dtype.kind not in "biufc":
+    if images.dtype.kind not in "iufc":
         raise InputError("images", f"are of type {images.dtype}", "give real or complex numbers")
     if images.ndim != 4 or 0 in images.shape:
         raise InputError("images", f"have shape {images.shape}", "give four non-empty axes (contrast, z, y, x)")

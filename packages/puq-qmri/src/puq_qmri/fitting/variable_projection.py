@@ -132,17 +132,18 @@ def grid_energy(
     size = basis.abs().amax(-2, keepdim=True)
     basis = basis / torch.where(size > 0, size, 1.0)
     weighted = weights * signal
+    # In place, because most of the time would go into fresh memory for (voxel, grid).
     if model.n_linear == 1:
         curve = basis[..., 0]
-        return (weighted @ curve.T).square_() / (weights @ (curve**2).T).clamp_min(_TINY)
+        return (weighted @ curve.T).square_().div_((weights @ (curve**2).T).clamp_min_(_TINY))
     first, second = basis.unbind(-1)
     b0, b1 = weighted @ first.T, weighted @ second.T
-    a00, a11, a01 = weights @ (first**2).T, weights @ (second**2).T, weights @ (first * second).T
-    # |first part|^2 / a00 plus the energy of what is orthogonal to it: no cancellation between large terms.
-    a00 = a00.clamp_min(_TINY)
-    share = a01 / a00
-    rest = (a11 - share * a01).clamp_min(1e-12 * a11 + _TINY)
-    return (b1 - share * b0).square_() / rest + b0.square_() / a00
+    a00, a11, a01 = (weights @ product.T for product in (first**2, second**2, first * second))
+    # The energy along the first function and that along what is left of the second: no difference of large terms.
+    share = a01 / a00.clamp_min_(_TINY)
+    rest = a01.mul_(share).neg_().add_(a11).clamp_min_(_TINY)
+    rest = torch.maximum(rest, a11.mul_(1e-12))  # below that it is rounding error
+    return b1.addcmul_(share, b0, value=-1).square_().div_(rest).add_(b0.square_().div_(a00))
 
 
 @dataclass(frozen=True, kw_only=True)
