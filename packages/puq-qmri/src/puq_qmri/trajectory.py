@@ -17,6 +17,11 @@ def radial(n_contrasts: int, n_spokes: int, n_samples: int) -> Float32[np.ndarra
 
     The angle goes on from contrast to contrast, so that each contrast is sampled at other angles. Samples lie at
     ``(j - n_samples // 2) 2 pi / n_samples``, the centre among them.
+
+    Raises
+    ------
+    InputError
+        If a number is not positive.
     """
     _positive(n_contrasts=n_contrasts, n_spokes=n_spokes, n_samples=n_samples)
     angle = GOLDEN_ANGLE * np.arange(n_contrasts * n_spokes).reshape(n_contrasts, n_spokes, 1)
@@ -28,7 +33,21 @@ def spiral(n_contrasts: int, n_interleaves: int, n_samples: int, *, n_turns: flo
     """Archimedean interleaves from the centre outwards, rotated by the golden angle from contrast to contrast.
 
     The radius grows with the square root of the sample number, which makes the density even outside the centre.
+
+    Parameters
+    ----------
+    n_contrasts, n_interleaves, n_samples
+        Numbers of contrasts, of interleaves in each, and of samples on one of them.
+    n_turns
+        Turns of one interleaf; ``matrix / (2 n_interleaves)`` turns meet the Nyquist distance between neighbours.
+
+    Raises
+    ------
+    InputError
+        If a number is not positive.
     """
+    if not n_turns > 0:
+        raise InputError("n_turns", f"is {n_turns:g}", "give a positive number")
     _positive(n_contrasts=n_contrasts, n_interleaves=n_interleaves, n_samples=n_samples)
     progress = np.sqrt(np.arange(n_samples) / n_samples)
     start = 2 * np.pi * np.arange(n_interleaves)[:, None] / n_interleaves
@@ -52,16 +71,18 @@ def cartesian_mask(
     acceleration
         Number of lines of the grid over number of lines measured, the centre included.
     centre_fraction
-        Part of the lines around the centre that is always measured.
+        Part of the lines around the centre that is always measured, at least one line.
     seed
         Of the random choice.
 
     Raises
     ------
     InputError
-        If the acceleration is below 1 or leaves no line beside the centre.
+        If the acceleration is below 1 or leaves no line beside the centre, or the fraction is not one.
     """
     _positive(n_contrasts=n_contrasts)
+    if not 0 <= centre_fraction <= 1:
+        raise InputError("centre_fraction", f"is {centre_fraction:g}", "give a part between 0 and 1")
     lines = matrix[1]
     wanted, centre = round(lines / acceleration) if acceleration >= 1 else 0, max(1, round(lines * centre_fraction))
     if wanted < min(centre + 1, lines):

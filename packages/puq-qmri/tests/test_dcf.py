@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medcore.errors import InputError
+from puq_qmri.dcf import pipe_menon, radial_ramp
+from puq_qmri.operators import Nufft
+from puq_qmri.trajectory import radial, spiral
+
+N = 64
+
+
+def smooth_object():
+    """A disc with soft edges and soft structure, and where its interior is."""
+    y, x = np.meshgrid(np.arange(N) - N // 2, np.arange(N) - N // 2, indexing="ij")
+    radius = np.hypot(y, x)
+    image = (1 + 0.3 * np.cos(y / 5) * np.sin(x / 7)) / (1 + np.exp((radius - 18) / 1.5))
+    return image, radius < 13
+
+
+def there_and_back(traj, weights):
+    image, interior = smooth_object()
+    operator = Nufft(torch.as_tensor(traj[:1]), (1, N, N), 1)
+    samples = operator(torch.as_tensor(image[None, None, None] + 0j))
+    back = operator.adjoint(torch.as_tensor(weights[:1])[:, None] * samples)[0, 0, 0].numpy()
+    return back[interior], image[interior]
+
+
+def error(traj, weights):
+    back, truth = there_and_back(traj, weights)
+    return np.linalg.norm(back - truth) / np.linalg.norm(truth)
+
+
+@pytest.mark.parametrize(
+    ("traj", "bar"),
+    [
+        (radial(1, 101, 2 * N), 0.005),
+        (radial(1, 50, 2 * N), 0.02),
+        (radial(1, 25, 2 * N), 0.025),
+        (radial(1, 101, N), 0.04),
+        (spiral(1, 16, 2048, n_turns=2.0), 0.03),
+    ],
+    ids=["radial", "radial R 2", "radial R 4", "radial, readout not oversampled", "spiral"],
+)
+def test_the_adjoint_has_the_amplitude_of_a_smooth_image(traj, bar):
+    assert error(traj, pipe_menon(traj, (1, N, N))) < bar
+
+
+@pytest.mark.parametrize("spokes", [101, 50, 25])
+def test_the_analytic_ramp_agrees_with_the_iteration(spokes):
+    traj = radial(2, spokes, 2 * N)
+    ramp, iterated = radial_ramp(traj, (1, N, N)), pipe_menon(traj, (1, N, N))
+    assert error(traj, ramp) < 0.025
+    # Golden-angle spokes are spread unevenly, which the iteration tells apart and the ramp does not: compare whole discs.
+    dense = np.linalg.norm(traj, axis=-1) < 2 * spokes / N * 0.6
+    assert iterated[dense].sum() == pytest.approx(ramp[dense].sum(), rel=0.05)
+
+
+def test_the_weights_of_any_disc_sum_to_its_area():
+    traj = radial(1, 101, 2 * N)
+    distance = np.linalg.norm(traj, axis=-1)
+    for weights in (pipe_menon(traj, (1, N, N)), radial_ramp(traj, (1, N, N))):
+        for radius in np.linspace(1.0, 2.9, 9):
+            cells = np.pi * radius**2 / (2 * np.pi / N) ** 2
+            assert weights[distance < radius].sum() == pytest.approx(cells, rel=0.04)
+
+
+@pytest.mark.parametrize("matrix", [(1, 12, 12), (1, 9, 14), (6, 8, 7)], ids=str)
+def test_on_the_grid_every_weight_is_one(matrix):
+    axes = [(np.arange(n) - n // 2) * 2 * np.pi / n for n in matrix]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32)
+    traj = grid[:, :, :, 1:] if matrix[0] == 1 else grid.reshape(1, -1, matrix[2], 3)
+    np.testing.assert_allclose(pipe_menon(traj, matrix), 1, atol=1e-3)
+
+
+def test_a_point_measured_twice_weighs_half():
+    grid = np.stack(np.meshgrid(*[(np.arange(8) - 4) * np.pi / 4] * 2, indexing="ij"), -1).astype(np.float32)
+    weights = pipe_menon(np.concatenate([grid, grid[:2]])[None], (1, 8, 8))
+    np.testing.assert_allclose(weights[0, 2:8], 1, atol=1e-3)
+    np.testing.assert_allclose(weights[0, [0, 1, 8, 9]], 0.5, atol=1e-3)
+
+
+def test_contrasts_are_independent():
+    traj = radial(3, 11, 32)
+    together = pipe_menon(traj, (1, 16, 16))
+    for i in range(3):
+        np.testing.assert_allclose(together[i], pipe_menon(traj[i : i + 1], (1, 16, 16))[0], rtol=1e-5)
+
+
+def test_agrees_with_sigpy():
+    """Another implementation, with a kernel of its own: the images made with both sets of weights are the same."""
+    import sigpy.mri
+
+    traj = radial(1, 101, 2 * N)
+    foreign = sigpy.mri.pipe_menon_dcf(traj[0] * N / (2 * np.pi), img_shape=(N, N), show_pbar=False)[None]
+    ours = pipe_menon(traj, (1, N, N))
+    theirs, mine = there_and_back(traj, foreign.astype(np.float32))[0], there_and_back(traj, ours)[0]
+    scale = np.vdot(theirs, mine) / np.vdot(theirs, theirs)
+    assert np.linalg.norm(scale * theirs - mine) < 0.02 * np.linalg.norm(mine)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 3), (1, 4, 1, 2)])
+def test_the_ramp_is_for_planar_spokes(shape):
+    with pytest.raises(InputError, match="radial trajectory: has shape"):
+        radial_ramp(np.zeros(shape, np.float32), (1, 8, 8))
+
+
+def test_no_iteration_is_refused():
+    with pytest.raises(InputError, match="iterations of density compensation: are 0"):
+        pipe_menon(radial(1, 4, 8), (1, 8, 8), iterations=0)
