@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -22,18 +23,29 @@ FOREIGN_ERRORS = (
     MemoryError,
     OSError,
     RuntimeError,  # also NotImplementedError and RecursionError
+    SyntaxError,  # numpy parses the header of .npy as Python
     SystemError,
     TypeError,
     ValueError,
     struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )
 
 
 @contextlib.contextmanager
-def foreign_errors(path: str | Path, problem: str, hint: str = "get another copy of the file") -> Iterator[None]:
+def foreign_errors(
+    path: str | Path,
+    problem: str,
+    hint: str = "get another copy of the file",
+    *,
+    quote: bool = True,
+    also: tuple[type[Exception], ...] = (),
+) -> Iterator[None]:
     """Raise :class:`InputError` "`path`: `problem` (reason); `hint`" for any foreign error in the block, and mute its warnings.
+
+    `also` are the parser's own kinds of error. With ``quote=False`` the reason is the kind of error only: texts about elements of a DICOM file may hold what identifies a patient.
 
     Only calls of third-party parsers belong into such a block, so that no fault of this project is taken for a bad file.
     """
@@ -41,8 +53,9 @@ def foreign_errors(path: str | Path, problem: str, hint: str = "get another copy
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except FOREIGN_ERRORS as error:
-        raise InputError(path, f"{problem} ({reason(error)})", hint) from error
+    except (*FOREIGN_ERRORS, *also) as error:
+        why = reason(error) if quote else type(error).__name__
+        raise InputError(path, f"{problem} ({why})", hint) from error
 
 
 def reason(error: BaseException) -> str:

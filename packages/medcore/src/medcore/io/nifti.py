@@ -147,12 +147,20 @@ def _encode(array: NDArray[Any], affine: NDArray[np.float64], path: Path) -> byt
         array = array.astype(np.uint8)
     millimetres = affine.copy()
     millimetres[:3] *= 1e3
-    with foreign_errors(path, f"cannot hold data of type {array.dtype}", "convert it to float32"):
+    problem = f"cannot hold data of type {array.dtype} and shape {array.shape}"
+    with foreign_errors(path, problem, "convert it to float32, or cut it", also=_nibabel_errors()):
         image = nibabel.Nifti1Image(array, millimetres, dtype=array.dtype)
         image.header.set_xyzt_units("mm")
         image.set_sform(millimetres, code=1)
         image.set_qform(millimetres, code=1, strip_shears=True)
         return bytes(image.to_bytes())
+
+
+def _nibabel_errors() -> tuple[type[Exception], ...]:
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+
+    return ImageFileError, HeaderDataError, HeaderTypeError
 
 
 def _content(path: Path) -> tuple[bytes, NiftiHeader]:
@@ -182,7 +190,7 @@ def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any
     """Scaled data (contrast, z, y, x) and affine in metres."""
     import nibabel
 
-    with foreign_errors(path, "is damaged NIfTI"):
+    with foreign_errors(path, "is damaged NIfTI", also=_nibabel_errors()):
         kind = nibabel.Nifti2Image if content[4:8] == b"n+2\0" else nibabel.Nifti1Image
         image = kind.from_bytes(content)
         values = np.asanyarray(image.dataobj).reshape(header.shape)

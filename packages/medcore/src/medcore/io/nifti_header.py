@@ -16,6 +16,8 @@ HEADER_BYTES = 544
 _TYPES = {2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8, 1792: 16}
 COMPLEX_TYPES = {32, 1792}
 _LENGTH_UNITS = {0: 1e-3, 1: 1.0, 2: 1e-3, 3: 1e-6}
+_MAX_OFFSET = 64 << 20
+"""Extensions of a header that take more than this are not believed."""
 _HINT = "get another copy of the file"
 
 
@@ -76,7 +78,7 @@ def parse_header(head: bytes, path: Path) -> NiftiHeader:
         offset, slope, inter = struct.unpack_from(f"{order}3f", head, 108)
         qform, sform = struct.unpack_from(f"{order}2h", head, 252)
         units = head[123]
-    return _checked(path, dim, datatype, pixdim, (offset, slope, inter), (qform, sform), units, size)
+    return _checked(path, dim, datatype, pixdim, (float(offset), slope, inter), (qform, sform), units, size)
 
 
 def _checked(
@@ -100,8 +102,8 @@ def _checked(
     steps = pixdim[1 : 1 + min(3, dim[0])]
     if not all(math.isfinite(step) and step > 0 for step in steps):
         raise InputError(path, f"has voxel sizes {[round(s, 6) for s in steps]}", "correct pixdim in its header")
-    if not (math.isfinite(offset) and offset >= size):
-        raise InputError(path, f"has its data at byte {offset}", _HINT)
+    if not (math.isfinite(offset) and size <= offset <= _MAX_OFFSET):
+        raise InputError(path, f"has its data at byte {offset:g}", _HINT)
     # Zero means "not scaled"; NaN is written by some programs for the same, but then in both fields.
     if not (math.isfinite(slope) and math.isfinite(inter)) and not (math.isnan(slope) and math.isnan(inter)):
         raise InputError(path, f"has scaling {slope} and {inter}", "correct scl_slope and scl_inter in its header")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from medcore.io.kspace import KSpace
 from medcore.io.limits import check_size, existing_file
 
 NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK\x03\x04"
+_MAX_HEADER, _BLOCK = 10_000, 1 << 24
 VOXEL = 1e-3
 """Edge length in metres assumed where a file knows none."""
 
@@ -58,25 +60,42 @@ def load_array(path: str | Path, *, key: str | None = None) -> NDArray[Any]:
                 return _load_npy(member, path, path.stat().st_size)
 
 
-def _load_npy(file: IO[bytes], path: Path, file_bytes: int) -> NDArray[Any]:
+def _load_npy(file: io.BufferedIOBase, path: Path, file_bytes: int) -> NDArray[Any]:
     with foreign_errors(path, "is a damaged .npy file"):
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise InputError(path, f"has .npy version {version}", "save it again with a current NumPy")
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = _header(file, version, path)
         if dtype.kind not in "biufc":
             raise InputError(path, f"holds values of type {dtype}", "save an array of numbers")
         check_size(path, shape or (1,), dtype.itemsize, file_bytes)
-        count = int(np.prod(shape))
-        content = file.read(count * dtype.itemsize)
-        if len(content) != count * dtype.itemsize:
-            raise InputError(
-                path, f"is cut: it has {len(content)} of {count * dtype.itemsize} bytes", "get another copy of the file"
-            )
+        values = np.empty(shape, dtype=dtype, order="F" if fortran else "C")
+        found = _fill(file, values.reshape(-1, order="A").view(np.uint8))
+        if found != values.nbytes:
+            raise InputError(path, f"is cut: it has {found} of {values.nbytes} bytes", "get another copy of the file")
         if file.read(1):
             raise InputError(path, "goes on after its data", "get another copy of the file")
-        return np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+        return values
+
+
+def _header(file: io.BufferedIOBase, version: tuple[int, int], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type, from a header whose stated length is checked before it is read."""
+    length = file.read(2 if version == (1, 0) else 4)
+    size = int.from_bytes(length, "little")
+    if size > _MAX_HEADER:
+        raise InputError(path, f"claims an .npy header of {size} bytes", "get another copy of the file")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(io.BytesIO(length + file.read(size)))
+    return shape, fortran, dtype
+
+
+def _fill(file: io.BufferedIOBase, buffer: NDArray[np.uint8]) -> int:
+    """Read into `buffer` until it is full or the file ends; how many bytes came."""
+    view, found = memoryview(buffer), 0
+    while found < len(view) and (block := file.read(min(len(view) - found, _BLOCK))):
+        view[found : found + len(block)] = block
+        found += len(block)
+    return found
 
 
 def read_npy(

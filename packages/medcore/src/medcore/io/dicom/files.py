@@ -51,7 +51,7 @@ def open_dicom(path: str | Path) -> Any:
     content = path.read_bytes()
     if not is_dicom(content[:132]):
         raise InputError(path, "is not a DICOM file", "give a file with the letters DICM at byte 128")
-    with foreign_errors(path, "is damaged DICOM"):
+    with foreign_errors(path, "is damaged DICOM", quote=False, also=parser_errors()):
         _check_deflated(content, path)
         dataset = pydicom.dcmread(io.BytesIO(content))
         for keyword in _REQUIRED:
@@ -68,7 +68,10 @@ def _check_deflated(content: bytes, path: Path) -> None:
     meta = read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID", "")) != _DEFLATED:
         return
-    start = 132 + 12 + int(meta.FileMetaInformationGroupLength)
+    length = meta.get("FileMetaInformationGroupLength")
+    if length is None:
+        raise InputError(path, "does not say where its deflated part begins", _HINT)
+    start = 132 + 12 + int(length)
     budget = min(max(FREE_BYTES, MAX_EXPANSION * len(content)), MAX_BYTES)
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
     pending, total = content[start:], 0
@@ -77,6 +80,13 @@ def _check_deflated(content: bytes, path: Path) -> None:
         pending = engine.unconsumed_tail
         if total > budget:
             raise InputError(path, f"expands to more than {budget} bytes", _HINT)
+
+
+def parser_errors() -> tuple[type[Exception], ...]:
+    """pydicom's own kinds of error."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return BytesLengthException, InvalidDicomError
 
 
 def n_frames(dataset: Any) -> int:

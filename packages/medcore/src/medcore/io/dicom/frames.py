@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from medcore.errors import InputError
-from medcore.io.dicom.files import n_frames
+from medcore.io.dicom.files import n_frames, parser_errors
 from medcore.io.guard import foreign_errors
 
 _HINT = "correct this element of the file"
@@ -53,7 +53,7 @@ def read_frames(dataset: Any, file: int, path: Path) -> list[Frame]:
     InputError
         If a frame has no place in space, or an element is not the number it should be.
     """
-    with foreign_errors(path, "has an element that cannot be read"):
+    with foreign_errors(path, "has an element that cannot be read", quote=False, also=parser_errors()):
         return list(
             _enhanced(dataset, file, path) if "PerFrameFunctionalGroupsSequence" in dataset else _classic(dataset, file, path)
         )

@@ -15,6 +15,8 @@ from medcore.io.geometry import affine_from_vectors
 
 _SAME_PLACE = 1e-2
 """Slices nearer than this many millimetres are one slice."""
+_SHIFT = 5e-2
+"""In-plane distances below this many millimetres are rounding."""
 _UNEVEN = 1e-2
 """Largest relative difference between slice distances."""
 _BASE_KEYS = ("ti", "te", "flip", "temporal")
@@ -66,6 +68,7 @@ def build_stack(frames: list[Frame], incomplete: str, what: str) -> Stack:
     table, keys = _contrast_table(frames, heights, what)
     places, contrasts, notes = _complete_block(table, sorted(set(heights)), keys, incomplete, what)
     ordered = [[table[key][h] for h in places] for key in contrasts]
+    _check_positions(ordered, what)
     affine, geometry_notes = _affine(ordered[0], normal, places, what)
     return Stack(frames=ordered, affine=affine, repairs=(*notes, *geometry_notes))
 
@@ -111,7 +114,7 @@ def _contrast_table(
     )
 
 
-def _comparable(value: float | None) -> float:
+def _comparable(value: Any) -> float:
     return -1.0 if value is None else round(float(value), 4)
 
 
@@ -136,6 +139,14 @@ def _complete_block(
     return places, full, [f"dropped the contrasts {dropped}, which lack slices"]
 
 
+def _check_positions(frames: list[list[Frame]], what: str) -> None:
+    """Frames of one slice must lie at one place under all contrasts."""
+    places = np.array([[frame.position for frame in row] for row in frames])
+    shift = float(np.abs(places - places[:1]).max())
+    if shift > _SHIFT:
+        raise InputError(what, f"has contrasts shifted in the plane by up to {shift:.3g} mm", "choose one series, or register them")
+
+
 def _describe(key: tuple[Any, ...]) -> str:
     words = zip(("TI", "TE", "flip angle", "time point"), key, strict=False)
     return ", ".join(f"{word} {value:g}" for word, value in words if value >= 0) or "no times"
@@ -158,6 +169,9 @@ def _affine(
             gaps = ", ".join(f"{s:.3g}" for s in sorted(set(np.round(steps, 3))))
             raise InputError(what, f"has slices {gaps} mm apart, so some are missing or uneven", "add the missing slices")
         step = (frames[-1].position - first.position) / (len(frames) - 1)
+        bend = max(float(np.abs(f.position - first.position - k * step).max()) for k, f in enumerate(frames))
+        if bend > max(_SHIFT, _UNEVEN * float(np.linalg.norm(step))):
+            raise InputError(what, f"has slices up to {bend:.3g} mm off one line", "choose the images of one stack")
         if np.linalg.norm(step - (step @ normal) * normal) > _UNEVEN * float(np.linalg.norm(step)):
             notes.append("slices are shifted against each other (tilted stack), kept in the affine")
     distance = float(np.linalg.norm(step))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcore.errors import InputError, MissingExtraError
-from medcore.io.dicom.files import is_dicom, n_frames, open_dicom
+from medcore.io.dicom.files import is_dicom, n_frames, open_dicom, parser_errors
 from medcore.io.dicom.frames import Frame, read_frames
 from medcore.io.dicom.grouping import build_stack, choose_kind
 from medcore.io.guard import foreign_errors, reason
@@ -79,6 +79,7 @@ def list_series(folder: str | Path) -> list[SeriesInfo]:
     members: dict[str, list[tuple[Path, Any]]] = defaultdict(list)
     for path in find_files(folder):
         dataset = open_dicom(path)
+        del dataset.PixelData  # a folder may hold more than fits into memory
         members[str(dataset.SeriesInstanceUID)].append((path, dataset))
     series = [_info(uid, files) for uid, files in members.items()]
     return sorted(series, key=lambda s: (-1 if s.number is None else s.number, s.uid))
@@ -86,7 +87,7 @@ def list_series(folder: str | Path) -> list[SeriesInfo]:
 
 def _info(uid: str, files: list[tuple[Path, Any]]) -> SeriesInfo:
     first = files[0][1]
-    with foreign_errors(files[0][0], "has an element that cannot be read"):
+    with foreign_errors(files[0][0], "has an element that cannot be read", quote=False, also=parser_errors()):
         number = first.get("SeriesNumber")
         return SeriesInfo(
             uid=uid,
@@ -226,8 +227,7 @@ def _decode(dataset: Any, path: Path) -> NDArray[np.float64]:
     except InputError as error:
         text = str(error.__cause__)
         if "missing dependencies" in text:
-            requirement = "medcore[dicom]" if "JPEG Lossless" not in syntax.name else "python-gdcm"
-            raise MissingExtraError("pylibjpeg or gdcm", requirement, f"{path} ({syntax.name})") from error
+            raise MissingExtraError("pylibjpeg or gdcm", "medcore[dicom]", f"{path} ({syntax.name})") from error
         raise InputError(path, f"has pixels that cannot be decoded ({reason(error.__cause__ or error)})", "convert it") from error
 
 
