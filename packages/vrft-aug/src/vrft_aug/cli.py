@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,6 +61,121 @@ def plan(run: Invocation, recipe: RecipeFile) -> dict[str, Any]:
         for note in stage["notes"]:
             run.say(f"  note       {note}")
     return facts
+
+
+@commandline.command(app, writes=True, recipe=True)
+def train(
+    run: Invocation,
+    recipe: RecipeFile,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder where it was interrupted.")] = False,
+) -> dict[str, Any] | None:
+    """Train as the recipe says, judge the policy on held-out images, write a report. Can be killed and resumed."""
+    from vrft_aug.recipe import load_recipe
+
+    wanted = load_recipe(recipe, run.overrides)
+    if run.dry_run:
+        from vrft_aug.planning import plan as make_plan
+
+        facts = make_plan(wanted)
+        run.say(f"would train {', '.join(s['name'] for s in facts['stages'])} and write {output}")
+        return facts
+    with _quiet_libraries():
+        from vrft_aug.stages import run_recipe
+
+        result = run_recipe(wanted, output, resume=resume, force=run.force, say=run.say)
+    for found in result.evaluations["final"]:
+        _show_result(run, found)
+    run.say(f"policy {output / 'final'}, report {output / 'report.html'}")
+    return {
+        "output": str(output),
+        "policy": str(output / "final"),
+        "report": str(output / "report.html"),
+        "evaluations": {policy: [r.as_dict() for r in found] for policy, found in result.evaluations.items()},
+    }
+
+
+@commandline.command(app, writes=True, recipe=True)
+def evaluate(
+    run: Invocation,
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a policy, or of a finished run.")],
+    recipe: Annotated[Path, typer.Option(help="Recipe whose held-out images are judged.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for evaluation.json and predictions.jsonl.")] = None,
+) -> dict[str, Any]:
+    """Judge a policy on the held-out images of a recipe."""
+    from vrft_aug.recipe import load_recipe
+
+    wanted = load_recipe(recipe, run.overrides)
+    if run.dry_run:
+        run.say(f"would judge {checkpoint} on {', '.join(s.name for s in wanted.stages)}")
+        return {"checkpoint": str(checkpoint), "sets": [s.name for s in wanted.stages]}
+    with _quiet_libraries():
+        from vrft_aug.stages import evaluate_folder
+
+        results = evaluate_folder(checkpoint, wanted, output, force=run.force)
+    for found in results:
+        _show_result(run, found)
+    return {"checkpoint": str(checkpoint), "evaluations": [r.as_dict() for r in results]}
+
+
+@commandline.command(app, writes=True, seeded=True)
+def demo(
+    run: Invocation,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("vrft-demo"),
+) -> dict[str, Any]:
+    """Train a tiny model in four ways on drawn films and compare them on held-out ones; about two minutes, no downloads."""
+    if run.dry_run:
+        run.say(f"would draw 600 films, train a tiny model four ways and write {output}")
+        return {"output": str(output)}
+    with _quiet_libraries():
+        from vrft_aug.demo import DemoSettings, run_demo, table
+
+        summary = run_demo(output, DemoSettings(seed=run.seed), force=run.force, say=run.say)
+    run.say()
+    run.table(*table(summary))
+    run.say(f"\n{summary['held_out']} held-out films, 95 % intervals in brackets")
+    run.say(f"report {output / 'report.html'}")
+    return {"output": str(output), "report": str(output / "report.html"), **summary}
+
+
+@commandline.command(app)
+def doctor(run: Invocation) -> dict[str, Any]:
+    """Tell whether this machine can train: versions, GPU, threads, torchvision, deepspeed, telemetry."""
+    from medcore.errors import CheckFailedError
+
+    with _quiet_libraries():
+        from vrft_aug.doctor import examine
+
+        facts = examine()
+    run.table(["library", "version"], [(name, version or "absent") for name, version in facts["versions"].items()])
+    for name in ("gpu", "threads", "cores", "torchvision", "deepspeed"):
+        run.say(f"{name}: {facts[name] or 'none'}")
+    run.say(f"telemetry: {'off' if facts['telemetry_off'] else 'on'}")
+    for kind in ("notes", "faults"):
+        for line in facts[kind]:
+            run.say(f"{kind[:-1]}: {line}")
+    if facts["faults"]:
+        run.emit(facts)
+        raise CheckFailedError("this machine", f"has {len(facts['faults'])} faults", "see the list")
+    return facts
+
+
+def _show_result(run: Invocation, found: Any) -> None:
+    """One line for each held-out set."""
+    from vrft_aug.report import LABELS, interval
+
+    shown = ", ".join(f"{LABELS[key]} {interval(value)}" for key, value in found.metrics.items())
+    run.say(f"{found.name}: {shown} ({len(found.predictions)} held-out images)")
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Telemetry off before the first heavy import, and whatever libraries print on standard error: it is for results only."""
+    from vrft_aug.models.environment import prepare
+
+    prepare()
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 @commandline.command(rewards, "list")

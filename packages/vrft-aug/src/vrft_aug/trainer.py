@@ -1,0 +1,220 @@
+"""The trl GRPO trainer with hooks, rewards that cannot poison the policy, KL references that are what they say, and exact resume.
+
+Only ``_calculate_rewards`` and ``_generate_and_score_completions`` of ``trl.GRPOTrainer`` are overridden; both kept their signatures
+from trl 1.0 to 1.16, and a test pins them. Everything else is trl's: loss, sampling, logging, distribution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from medcore.config import unknown_key
+from medcore.errors import ConfigError, NumericalError
+from vrft_aug.checkpoints import ExactResume, PublishCheckpoints
+from vrft_aug.hooks import RefinementHook
+from vrft_aug.recipe import StageSettings
+
+_LOG = logging.getLogger(__name__)
+_OURS = ("output_dir", "reward_weights", "push_to_hub", "trust_remote_code", "resume_from_checkpoint")
+
+
+class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
+    """``trl.GRPOTrainer`` plus refinement hooks and checks of the rewards.
+
+    Parameters
+    ----------
+    hooks
+        Called in order after the rewards and after the advantages are known. All other parameters are those of trl's trainer.
+    """
+
+    def __init__(self, *args: Any, hooks: Sequence[RefinementHook] = (), **kwargs: Any) -> None:
+        self.hooks = tuple(hooks)
+        super().__init__(*args, **kwargs)
+        twice = {name for name in self.reward_func_names if self.reward_func_names.count(name) > 1}
+        if twice:
+            raise ConfigError(
+                "rewards", f"{min(twice)!r} occurs twice, so its curves would be mixed", "use each reward once a stage"
+            )
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+        """Rewards of all processes, (completions, rewards); NaN where a reward does not apply.
+
+        Raises
+        ------
+        NumericalError
+            If no completion of the batch got a finite reward: training would go on with a loss of 0 and learn nothing.
+        """
+        with _without_texts():
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        # An infinite reward turns its whole group's advantages into NaN; it counts as "no reward".
+        rewards = torch.where(torch.isfinite(rewards), rewards, torch.full_like(rewards, torch.nan))
+        if torch.isnan(rewards).all():
+            step = self.state.global_step
+            problem = f"none of the {len(rewards)} completions of step {step} got a finite reward from {', '.join(self.reward_func_names)}"
+            raise NumericalError("rewards", problem, "try them with vrft-aug rewards score")
+        for hook in self.hooks:
+            rewards = _same_shape(hook, "transform_rewards", rewards, self.state)
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        """The trl batch of completions with the hooks' advantages."""
+        output = super()._generate_and_score_completions(inputs)
+        for hook in self.hooks:
+            output["advantages"] = _same_shape(hook, "transform_advantages", output["advantages"], self.state)
+        return output
+
+
+def _same_shape(hook: RefinementHook, method: str, values: torch.Tensor, state: Any) -> torch.Tensor:
+    """Call a hook and refuse a result that the trainer would silently broadcast."""
+    changed = getattr(hook, method)(values, state)
+    if not isinstance(changed, torch.Tensor) or changed.shape != values.shape:
+        shape = tuple(getattr(changed, "shape", ()))
+        raise ConfigError(
+            f"hook {type(hook).__name__}.{method}", f"returned shape {shape} for {tuple(values.shape)}", "keep the shape"
+        )
+    return changed
+
+
+class _without_texts:  # noqa: N801 - used like a function
+    """Keeps prompts and completions, which may come from patients' records, out of trl's warning about unscored rows."""
+
+    def __enter__(self) -> None:
+        logging.getLogger("trl.trainer.grpo_trainer").addFilter(self._shorten)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("trl.trainer.grpo_trainer").removeFilter(self._shorten)
+
+    @staticmethod
+    def _shorten(record: logging.LogRecord) -> bool:
+        if "All reward functions returned None" in str(record.msg):
+            record.msg, record.args = "at least one completion got no reward from any function; it does not move the policy", ()
+        return True
+
+
+def grpo_arguments(stage: StageSettings, folder: Path, *, seed: int) -> GRPOConfig:
+    """The stage's ``grpo`` block as trl's configuration, with defaults for this machine.
+
+    Parameters
+    ----------
+    stage
+        Stage settings.
+    folder
+        Where the trainer may write.
+    seed
+        Seed of sampling and order.
+
+    Raises
+    ------
+    ConfigError
+        If a field is unknown to trl, is set elsewhere in the recipe, or does not fit the others.
+    """
+    valid = sorted(f.name for f in dataclasses.fields(GRPOConfig) if f.init)
+    what = f"stages.{stage.name}.grpo"
+    for key in stage.grpo:
+        if key in _OURS:
+            raise ConfigError(f"{what}.{key}", "is set by vrft-aug itself", "remove it")
+        if key not in valid:
+            raise unknown_key(what, key, valid)
+    beta = stage.grpo.get("beta", 0.0)
+    if (beta != 0) != (stage.kl_reference != "none"):
+        hint = "set both, or neither"
+        raise ConfigError(f"{what}.beta", f"is {beta} with kl_reference {stage.kl_reference!r}", hint)
+    gpu = torch.cuda.is_available()
+    defaults = {
+        "use_cpu": not gpu,
+        "bf16": gpu and torch.cuda.is_bf16_supported(),
+        "gradient_checkpointing": gpu,
+        "dataloader_pin_memory": gpu,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": seed,
+        "save_strategy": "steps",
+    }
+    given = {**defaults, **stage.grpo, "output_dir": str(folder), "reward_weights": [r.weight for r in stage.rewards]}
+    given.pop("save_total_limit", None)
+    try:
+        arguments = GRPOConfig(**{**given, "save_steps": 500})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(what, " ".join(str(error).split())[:300], "correct the grpo block") from error
+    arguments.save_steps = _save_steps(what, stage.grpo.get("save_steps"), arguments)
+    return arguments
+
+
+def _save_steps(what: str, wanted: Any, arguments: GRPOConfig) -> int:
+    """Steps between checkpoints: a whole number of generation rounds, since a resumed run begins with a new round."""
+    rounds = arguments.steps_per_generation * arguments.num_iterations  # micro-steps that share one generation
+    boundary = rounds // math.gcd(rounds, arguments.gradient_accumulation_steps)
+    if wanted is None:
+        return boundary * max(1, round(10 / boundary))
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1 or wanted % boundary:
+        raise ConfigError(
+            f"{what}.save_steps", f"is {wanted!r}, not a multiple of {boundary} steps that share one generation", "change it"
+        )
+    return wanted
+
+
+def build_trainer(
+    stage: StageSettings,
+    model: Any,
+    processor: Any,
+    rows: Any,
+    rewards: Sequence[Callable[..., Any]],
+    folder: Path,
+    *,
+    seed: int,
+    base: str | Path,
+    start: str | Path,
+    hooks: Sequence[RefinementHook] = (),
+    callbacks: Iterable[TrainerCallback] = (),
+) -> AugmentedGRPOTrainer:
+    """A trainer for one stage whose KL reference is the one the recipe names.
+
+    Parameters
+    ----------
+    stage, rows, rewards, hooks, callbacks
+        What to train on and with.
+    model, processor
+        The policy, with the weights of the stage's start.
+    folder
+        The stage's folder; checkpoints go to its ``checkpoints``.
+    seed
+        Random seed.
+    base, start
+        Where the run's first policy and this stage's first policy lie: the possible KL references.
+
+    Raises
+    ------
+    ConfigError
+        See :func:`grpo_arguments`.
+    """
+    from peft import PeftModel
+
+    arguments = grpo_arguments(stage, folder / "trainer", seed=seed)
+    if stage.kl_reference != "none" and not isinstance(model, PeftModel):
+        # trl loads the reference from the path in the config, whatever weights the model has in memory.
+        model.config._name_or_path = str(base if stage.kl_reference == "base" else start)  # noqa: SLF001
+    keep = stage.grpo.get("save_total_limit") or 2
+    trainer = AugmentedGRPOTrainer(
+        model=model,
+        reward_funcs=list(rewards),
+        args=arguments,
+        train_dataset=rows,
+        processing_class=processor,
+        callbacks=[PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
+        hooks=hooks,
+    )
+    for printer in (PrinterCallback, ProgressCallback):  # both write to standard output
+        trainer.remove_callback(printer)
+    if stage.kl_reference == "base" and isinstance(model, PeftModel) and "ref" in model.peft_config:
+        model.delete_adapter("ref")  # a copy of the adapter as it is now; without it trl's reference is the base model
+    return trainer
