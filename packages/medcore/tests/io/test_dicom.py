@@ -122,8 +122,10 @@ def test_transfer_syntaxes_give_the_same_values(syntax, classic_dicom, save_dico
         dataset["PixelData"].VR = "OW"
     else:
         dataset.file_meta.TransferSyntaxUID = syntax
-    encoding = {"implicit_vr": syntax == ImplicitVRLittleEndian, "little_endian": syntax != ExplicitVRBigEndian}
-    pydicom.dcmwrite(tmp_path / "a.dcm", dataset, enforce_file_format=True, force_encoding=True, **encoding)
+    if syntax == ExplicitVRBigEndian:
+        pydicom.dcmwrite(tmp_path / "a.dcm", dataset, force_encoding=True, implicit_vr=False, little_endian=False)
+    else:
+        save_dicom(dataset, tmp_path / "a.dcm")
     assert np.array_equal(read_dicom(tmp_path / "a.dcm").data.ravel(), np.arange(24) + 30 * 15)
 
 

@@ -27,6 +27,8 @@ def existing_file(path: str | Path) -> Path:
     """
     path = Path(path)
     hint = "check the path"
+    if "\0" in str(path):
+        raise InputError(repr(str(path)), "is no file name", hint)
     try:
         if not path.exists():
             raise InputError(path, "does not exist", hint)
@@ -38,8 +40,6 @@ def existing_file(path: str | Path) -> Path:
             pass
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", hint) from error
-    except ValueError as error:  # a NUL character in the name
-        raise InputError(repr(path), f"is no file name ({error})", hint) from error
     return path
 
 
