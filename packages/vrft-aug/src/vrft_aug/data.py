@@ -29,7 +29,7 @@ import io
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -99,6 +99,7 @@ class DataSettings:
             raise ConfigError("data.box_class", f"or box_name is given, but {self.kind} has no boxes", "remove it")
 
 
+@runtime_checkable
 class Stage(Protocol):
     """What the rows of a stage depend on; :class:`vrft_aug.recipe.StageSettings` is one."""
 
