@@ -195,7 +195,7 @@ def test_a_time_that_is_no_number_is_refused(classic_dicom, save_dicom, tmp_path
     content = path.read_bytes()
     assert content.count(element + b"10.0") == 1
     path.write_bytes(content.replace(element + b"10.0", element + b"doe^"))
-    with pytest.raises(InputError, match="EchoTime that is not one number|element that cannot be read") as caught:
+    with pytest.raises(InputError, match=r"EchoTime that is not one number|element that cannot be read") as caught:
         read_dicom(path)
     assert "doe" not in str(caught.value)
 
@@ -262,7 +262,7 @@ def test_a_cut_file_is_refused_though_pydicom_reads_it(keep, syntax, classic_dic
     path = save_dicom(dataset, tmp_path / "a.dcm")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    with pytest.raises(InputError, match="cut|damaged|bytes of pixels|lacks"):
+    with pytest.raises(InputError, match=r"cut|damaged|bytes of pixels|lacks"):
         read_dicom(path)
 
 
@@ -273,12 +273,12 @@ def test_any_cut_or_change_is_images_or_one_error_without_names(data, folder, tm
         content[data.draw(st.integers(132, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path_factory.mktemp("changed") / "a.dcm"
     path.write_bytes(content[: data.draw(st.integers(140, len(content)))])
+    complaint = ""
     try:
-        images = read_dicom(path)
+        assert read_dicom(path).data.shape[:2] == (1, 1)
     except InputError as error:
-        assert "ecret" not in str(error)
-    else:
-        assert images.data.shape[:2] == (1, 1)
+        complaint = str(error)
+    assert "ecret" not in complaint
 
 
 @pytest.mark.parametrize(
@@ -439,13 +439,13 @@ def test_nine_transfer_syntaxes_decode_identically(data_root, tmp_path):
         assert np.array_equal(read_dicom(tmp_path / file.name).data[0, 0], pixels[0][0])
         content = (tmp_path / file.name).read_bytes()
         (tmp_path / "cut.dcm").write_bytes(content[: len(content) * 3 // 4])
-        with pytest.raises(InputError, match="cut|damaged|bytes of pixels"):
+        with pytest.raises(InputError, match=r"cut|damaged|bytes of pixels"):
             read_dicom(tmp_path / "cut.dcm")
 
 
 @pytest.mark.integration
 def test_a_mosaic_is_refused_with_the_way_out(data_root):
-    with pytest.raises(InputError, match="Siemens mosaic.*dcm2niix"):
+    with pytest.raises(InputError, match=r"Siemens mosaic.*dcm2niix"):
         read_dicom(data_root / "dicom-transfer-syntaxes" / "1.dcm")
 
 

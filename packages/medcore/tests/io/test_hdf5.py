@@ -83,5 +83,5 @@ def test_a_cut_file_is_one_error(keep, tmp_path):
     with h5py.File(path, "w") as file:
         file["x"] = np.arange(10_000)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
-    with pytest.raises(InputError, match="damaged HDF5|not an HDF5"), open_hdf5(path) as file:
+    with pytest.raises(InputError, match=r"damaged HDF5|not an HDF5"), open_hdf5(path) as file:
         file["x"][:]

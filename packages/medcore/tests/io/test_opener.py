@@ -77,7 +77,7 @@ def test_other_kinds_are_named(files, name, word):
 
 
 def test_an_option_the_reader_does_not_have_is_named(files):
-    with pytest.raises(InputError, match="read by read_nifti, which has no such option .*'series'"):
+    with pytest.raises(InputError, match=r"read by read_nifti, which has no such option .*'series'"):
         io.open(files["nifti"], series=3)
 
 

@@ -45,7 +45,8 @@ def foreign_errors(
 ) -> Iterator[None]:
     """Raise :class:`InputError` "`path`: `problem` (reason); `hint`" for any foreign error in the block, and mute its warnings.
 
-    `also` are the parser's own kinds of error. With ``quote=False`` the reason is the kind of error only: texts about elements of a DICOM file may hold what identifies a patient.
+    `also` are the parser's own kinds of error. With ``quote=False`` the reason is the kind of error only: texts about elements of a
+    DICOM file may hold what identifies a patient.
 
     Only calls of third-party parsers belong into such a block, so that no fault of this project is taken for a bad file.
     """

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 MISSING = "\N{EN DASH}"
 # Characters that HTML forbids, and halves of surrogate pairs, which UTF-8 cannot hold.
@@ -24,14 +24,16 @@ def number(value: object, digits: int = 4) -> str:
     """A number with `digits` significant digits; whole numbers in full; NaN and infinity in words."""
     if isinstance(value, Integral):
         return str(value)
-    value = float(str(value))
+    value = float(cast(Any, value))
     if math.isnan(value):
         return "not a number"
     if math.isinf(value):
         return "infinite" if value > 0 else "minus infinite"
-    shown = f"{value:.{digits}g}" if value == 0 or 1e-4 <= abs(value) < 10**digits else f"{value:.{digits - 1}e}"
-    if 10**digits <= abs(value) < 1e7:
+    rounded = float(f"{value:.{digits - 1}e}")
+    if 10**digits <= abs(rounded) and abs(value) < 1e7:
         shown = f"{value:.0f}"
+    else:
+        shown = f"{value:.{digits}g}" if value == 0 or 1e-4 <= abs(rounded) < 10**digits else f"{value:.{digits - 1}e}"
     return shown.replace("-", "\N{MINUS SIGN}")
 
 

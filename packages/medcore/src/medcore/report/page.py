@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from medcore.atomic import write_text
 from medcore.errors import InputError
@@ -57,23 +57,23 @@ class Report:
         self._sections: list[tuple[str, list[str]]] = []
         self._size = 0
 
-    def status(self, state: State, text: str) -> Self:
+    def status(self, state: State, text: str) -> Report:
         """Add a line to the list of checks at the top of the page."""
         if state not in _WORDS:
             raise InputError("report status", f"{state!r} is not one of {', '.join(_WORDS)}", "choose one of these")
         self._status.append((state, text))
         return self
 
-    def section(self, title: str) -> Self:
+    def section(self, title: str) -> Report:
         """Start a section; what follows goes into it."""
         self._sections.append((title, []))
         return self
 
-    def text(self, text: str) -> Self:
+    def text(self, text: str) -> Report:
         """Add plain text; an empty line starts a new paragraph."""
         return self._add(markup.paragraphs(text))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Self:
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Report:
         """Add a table of numbers, texts and None (shown as a dash).
 
         Raises
@@ -87,11 +87,11 @@ class Report:
                 raise InputError(f"table {caption!r}", f"a row has {len(row)} cells for {len(columns)} columns", "fill the row")
         return self._add(markup.table(columns, kept, caption))
 
-    def values(self, values: Mapping[str, object]) -> Self:
+    def values(self, values: Mapping[str, object]) -> Report:
         """Add a list of names and values."""
         return self._add(markup.definitions(values))
 
-    def figure(self, figure: Figure | bytes, caption: str, *, alt: str = "", dpi: int = 160) -> Self:
+    def figure(self, figure: Figure | bytes, caption: str, *, alt: str = "", dpi: int = 160) -> Report:
         """Add a figure.
 
         Parameters
@@ -124,14 +124,16 @@ class Report:
         below = f"<figcaption>{markup.escape(caption)}</figcaption>" if caption else ""
         return self._add(f"<figure>{image}{below}</figure>")
 
-    def details(self, title: str, text: str) -> Self:
+    def details(self, title: str, text: str) -> Report:
         """Add a block of preformatted text that is closed until the reader opens it (a log, a settings file)."""
         return self._add(markup.details(title, text))
 
-    def provenance(self, record: Mapping[str, Any]) -> Self:
+    def provenance(self, record: Mapping[str, Any]) -> Report:
         """Add a section with a run's record (the content of ``run.json``): the main facts, versions, and all of it to open."""
         self.section("Provenance")
-        facts = {key.replace("_", " "): record[key] for key in _PROVENANCE if record.get(key) is not None}
+        facts = {key.removesuffix("_s").replace("_", " "): record[key] for key in _PROVENANCE if record.get(key) is not None}
+        if "wall time" in facts:
+            facts["wall time"] = f"{facts['wall time']} s"
         facts.update({f"{name} version": value for name, value in dict(record.get("versions", {})).items()})
         return self.values(facts).details("Full record", markup.as_json(dict(record)))
 
@@ -164,11 +166,11 @@ class Report:
         write_text(path, self.html(), force=force)
         return Path(path)
 
-    def _add(self, block: str) -> Self:
+    def _add(self, block: str) -> Report:
         if not self._sections:
             self.section("Summary")
         self._sections[-1][1].append(block)
-        self._size += len(block)
+        self._size += len(block.encode())
         return self
 
     def _status_list(self) -> str:

@@ -83,7 +83,7 @@ def _check_deflated(content: bytes, path: Path) -> None:
 
 
 def parser_errors() -> tuple[type[Exception], ...]:
-    """pydicom's own kinds of error."""
+    """The kinds of error of pydicom's own."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     return BytesLengthException, InvalidDicomError

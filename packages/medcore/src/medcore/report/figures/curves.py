@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int, Real
@@ -16,7 +16,7 @@ from medcore.report.figures._style import COLOURS, LINES, grid, style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Points = Real[np.ndarray, " n"] | Sequence[float]
+Points = Real[np.ndarray, " n"] | Sequence[Any]
 Curve = tuple[Points, Points]
 
 

@@ -56,7 +56,7 @@ def map_figure(
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each slice, a column for each map.
+        A row for each slice, a column for each map; slices of a single map stand side by side.
 
     Raises
     ------
@@ -80,11 +80,11 @@ def _quantity(name: str) -> Quantity:
     return quantity(name)
 
 
-def _volume(image: np.ndarray) -> Num[np.ndarray, "z y x"]:
+def _volume(image: np.ndarray) -> Shaped[np.ndarray, "z y x"]:
     image = np.abs(image) if np.iscomplexobj(image) else np.asarray(image)
     if image.ndim not in {2, 3}:
         raise InputError("map", f"has {image.ndim} axes", "give (y, x) or (z, y, x)")
-    return image.reshape((-1, *image.shape[-2:]))
+    return image[None] if image.ndim == 2 else image
 
 
 def _valid(named: Mapping[str, np.ndarray], shown: Quantity, kind: Kind, mask: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -145,11 +145,11 @@ def _draw(
 
     origin, aspect = _orientation(affine)
     _, height, width = next(iter(named.values())).shape
-    panel = 3.0
-    # One column leaves room for the colour bar's label.
-    size = (max(panel * len(named), 3.0) + 0.9, panel * len(rows) * min(max(height * aspect / width, 0.4), 2.0) + 0.35)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(rows), len(named), squeeze=False)
+    panel = 3.0 if max(len(named), len(rows)) < 4 else 2.2
+    shape = (1, len(rows)) if len(named) == 1 else (len(rows), len(named))
+    size = (panel * shape[1] + 0.9, panel * shape[0] * min(max(height * aspect / width, 0.4), 2.0) + 0.35)
+    figure = Figure(figsize=size, layout="compressed")
+    axes = figure.subplots(*shape, squeeze=False).reshape(len(rows), len(named))
     low, high = (b * shown.scale for b in bounds)
     image = None
     for row, z in enumerate(rows):
