@@ -39,8 +39,8 @@ def fit(
     times: NDArray[np.floating[Any]],
     model: str | SignalModel,
     *,
-    sigma: float | NDArray[np.floating[Any]] | None = None,
-    mask: NDArray[np.bool_] | None = None,
+    sigma: float | NDArray[Any] | None = None,
+    mask: NDArray[Any] | None = None,
     signal: str = "auto",
     device: str | torch.device = "cpu",
 ) -> FitResult:
@@ -63,7 +63,7 @@ def fit(
         Standard deviation of the images (of the real part, if complex): one number, (contrast,), or the shape of the images. An
         infinite or NaN deviation leaves that contrast of that voxel out, whatever its value. None: unknown and equal.
     mask
-        bool (z, y, x); voxels outside are not fitted.
+        (z, y, x), bool or zero outside; voxels outside are not fitted.
     signal
         ``auto``, ``signed``, ``magnitude`` or ``complex``, see :func:`puq_qmri.fitting.signals.signal_type`. Complex images are
         taken as magnitudes where the phase changes with the times of the model.
@@ -307,9 +307,10 @@ def _check_positive(deviation: NDArray[np.float64] | None, chosen: NDArray[np.bo
     """Refuse deviations that no measurement has; zero is allowed where nothing is fitted, as outside of the coil maps."""
     if deviation is None:
         return
-    wrong = (deviation < 0) | ((deviation == 0) & (chosen | (deviation.shape[1] == 1)))
+    shared = deviation.shape[1] == 1
+    wrong = (deviation < 0) | ((deviation == 0) & (shared or chosen))
     if wrong.any():
-        where = f" in {int(wrong.any(axis=0).sum())} voxels with signal" if deviation.shape[1] > 1 else ""
+        where = "" if shared else f" in {int(wrong.any(axis=0).sum())} voxels with signal"
         raise InputError(
             "sigma",
             f"has a value of {deviation[wrong].min():g}{where}",
