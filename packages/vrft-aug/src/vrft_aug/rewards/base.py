@@ -10,7 +10,7 @@ length, and returns one number for each completion. Two values must not be confu
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from medcore.plugins import Registry
 
@@ -20,6 +20,7 @@ REGISTRY = Registry(group="vrft_aug.rewards", kind="reward")
 Completions = Sequence[Any]
 
 
+@runtime_checkable
 class Reward(Protocol):
     """Anything callable like this is a reward; nothing has to be inherited.
 
