@@ -42,10 +42,10 @@ def draw_brain(canvas: Canvas, rng: np.random.Generator) -> None:
     skull, wide = rng.uniform(0.94, 1.06), rng.uniform(0.75, 1.35)
     side = np.abs(p.x + 0.012 * sway(0 * p.x, p.y, p.z))
     for tissue, shrink in (("scalp fat", 0.0), ("cortical bone", 0.045), ("cerebrospinal fluid", 0.045 + 0.055 * skull)):
-        canvas.paint(tissue, ellipsoid(p, (0, 0), (0.70 - shrink, 0.86 - shrink, 0.95 - shrink)) < 1)
+        canvas.paint(tissue, ellipsoid(p, (0.0, 0.0), (0.70 - shrink, 0.86 - shrink, 0.95 - shrink)) < 1)
     shrink = 0.062 + 0.055 * skull
     radii = (0.70 - shrink, 0.86 - shrink, 0.95 - shrink)
-    rim = ellipsoid(p, (0, 0), radii)
+    rim = ellipsoid(p, (0.0, 0.0), radii)
     brain = rim < 1
     depth = (1 - rim) * 0.68
     # Sulci are the zero lines of a field that varies little along the radius; grey matter lines both banks.
@@ -66,7 +66,7 @@ def draw_brain(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.blob("deep grey matter", (0.125 * s, -0.20), (0.042 * wide, 0.085, 0.22), -0.35 * s)
         canvas.blob("cerebrospinal fluid", (0.070 * s, -0.20), (0.036 * wide, 0.135, 0.25), -0.38 * s)
         canvas.blob("cerebrospinal fluid", (0.165 * s, 0.26), (0.032 * wide, 0.135, 0.25), 0.45 * s)
-    canvas.blob("cerebrospinal fluid", (0, 0.04), (0.013 * wide, 0.075, 0.20))
+    canvas.blob("cerebrospinal fluid", (0.0, 0.04), (0.013 * wide, 0.075, 0.20))
     for _ in range(int(rng.integers(3, 7))):
         s, y = rng.choice((-1, 1)), rng.uniform(-0.42, 0.45)
         size = rng.uniform(0.03, 0.075)
@@ -85,11 +85,11 @@ def draw_abdomen(canvas: Canvas, rng: np.random.Generator) -> None:
     ripple, vessels = Waves.draw(rng, 0.8), Waves.draw(rng, 0.16)
     bend = 0.018 * ripple(p.x, p.y, p.z)
     fat = rng.uniform(0.06, 0.13)
-    outer = ellipsoid(p, (0, 0), (0.90, 0.64, 4.0)) + bend
+    outer = ellipsoid(p, (0.0, 0.0), (0.90, 0.64, 4.0)) + bend
     canvas.paint("subcutaneous fat", outer < 1)
-    wall = ellipsoid(p, (0, 0.01), (0.90 - fat, 0.64 - fat, 4.0)) + bend
+    wall = ellipsoid(p, (0.0, 0.01), (0.90 - fat, 0.64 - fat, 4.0)) + bend
     canvas.paint("muscle", wall < 1)
-    cavity = ellipsoid(p, (0, -0.02), (0.84 - fat, 0.57 - fat, 4.0)) + bend
+    cavity = ellipsoid(p, (0.0, -0.02), (0.84 - fat, 0.57 - fat, 4.0)) + bend
     inside = cavity < 1
     canvas.paint("visceral fat", inside)
     big = rng.uniform(0.92, 1.06)
@@ -99,7 +99,7 @@ def draw_abdomen(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.paint("liver", liver & (cavity < 0.985))
     canvas.paint(
         "blood",
-        canvas.has("liver") & (np.abs(vessels(p.x, p.y, p.z)) < 0.085) & (ellipsoid(p, (-0.36, -0.05), (0.27, 0.28, 1), 0.2) < 1),
+        canvas.has("liver") & (np.abs(vessels(p.x, p.y, p.z)) < 0.085) & (ellipsoid(p, (-0.36, -0.05), (0.27, 0.28, 1.0), 0.2) < 1),
     )
     canvas.paint("spleen", (ellipsoid(p, (0.57, 0.13), (0.155 * big, 0.25, 1.0), -0.35) + bend < 1) & (cavity < 0.985))
     canvas.blob("muscle", (0.33, -0.20), (0.24, 0.185, 1.0), 0.35)
@@ -114,12 +114,12 @@ def draw_abdomen(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.blob("visceral fat", (centre[0] - s * 0.035, centre[1] - 0.01), (0.075, 0.05, 0.7), 0.3 * s)
         canvas.blob("paravertebral muscle", (s * 0.17, 0.40), (0.125, 0.105, 4.0), 0.2 * s)
         canvas.blob("paravertebral muscle", (s * 0.135, 0.22), (0.05, 0.085, 4.0), 0.2 * s)
-    canvas.blob("cortical bone", (0, 0.24), (0.128, 0.105, 4.0))
-    canvas.blob("vertebral marrow", (0, 0.24), (0.118, 0.096, 4.0))
-    canvas.blob("cortical bone", (0, 0.375), (0.085, 0.065, 4.0))
-    canvas.blob("cortical bone", (0, 0.45), (0.022, 0.07, 4.0))
-    canvas.blob("cerebrospinal fluid", (0, 0.365), (0.056, 0.042, 4.0))
-    canvas.blob("spinal cord", (0, 0.368), (0.030, 0.023, 4.0))
+    canvas.blob("cortical bone", (0.0, 0.24), (0.128, 0.105, 4.0))
+    canvas.blob("vertebral marrow", (0.0, 0.24), (0.118, 0.096, 4.0))
+    canvas.blob("cortical bone", (0.0, 0.375), (0.085, 0.065, 4.0))
+    canvas.blob("cortical bone", (0.0, 0.45), (0.022, 0.07, 4.0))
+    canvas.blob("cerebrospinal fluid", (0.0, 0.365), (0.056, 0.042, 4.0))
+    canvas.blob("spinal cord", (0.0, 0.368), (0.030, 0.023, 4.0))
     canvas.blob("blood", (0.045, 0.085), (0.050, 0.050, 4.0))
     canvas.blob("blood", (-0.085, 0.085), (0.062, 0.045, 4.0), 0.2)
     for _ in range(int(rng.integers(1, 4))):
@@ -134,29 +134,28 @@ def draw_knee(canvas: Canvas, rng: np.random.Generator) -> None:
     ripple = Waves.draw(rng, 0.9)
     bend = 0.02 * ripple(p.x, p.y, p.z)
     fat, thick = rng.uniform(0.06, 0.11), rng.uniform(0.85, 1.2)
-    outer = ellipsoid(p, (0, 0.03), (0.82, 0.84, 4.0)) + bend
+    outer = ellipsoid(p, (0.0, 0.03), (0.82, 0.84, 4.0)) + bend
     canvas.paint("knee fat", outer < 1)
-    canvas.paint("knee muscle", (ellipsoid(p, (0, 0.05), (0.82 - fat, 0.84 - fat, 4.0)) + bend < 1) & (p.y > 0.22))
-    canvas.blob("knee fat", (0, 0.60), (0.19, 0.20, 4.0))
-    canvas.blob("knee fat", (0, 0.34), (0.74, 0.06, 4.0))
-    canvas.blob("synovial fluid", (0, -0.33), (0.40, 0.14, 2.0))
+    canvas.paint("knee muscle", (ellipsoid(p, (0.0, 0.05), (0.82 - fat, 0.84 - fat, 4.0)) + bend < 1) & (p.y > 0.22))
+    canvas.blob("knee fat", (0.0, 0.60), (0.19, 0.20, 4.0))
+    canvas.blob("synovial fluid", (0.0, -0.33), (0.40, 0.14, 2.0))
     canvas.blob("synovial fluid", (0.0, 0.16), (0.62, 0.20, 2.0))
 
     def femur(extra: float) -> np.ndarray:
         lobes = [ellipsoid(p, (0.29 * s, 0.02), (0.335 + extra, 0.37 + extra, 2.0), 0.15 * s) < 1 for s in (-1, 1)]
-        bridge = ellipsoid(p, (0, -0.12), (0.36 + extra, 0.20 + extra, 2.0)) < 1
-        groove = ellipsoid(p, (0, -0.52), (0.17 - extra, 0.25 - extra, 4.0)) < 1
-        notch = ellipsoid(p, (0, 0.38), (0.12 - extra, 0.30 - extra, 4.0)) < 1
+        bridge = ellipsoid(p, (0.0, -0.12), (0.36 + extra, 0.20 + extra, 2.0)) < 1
+        groove = ellipsoid(p, (0.0, -0.52), (0.17 - extra, 0.25 - extra, 4.0)) < 1
+        notch = ellipsoid(p, (0.0, 0.38), (0.12 - extra, 0.30 - extra, 4.0)) < 1
         return np.asarray((lobes[0] | lobes[1] | bridge) & ~groove & ~notch)
 
     canvas.paint("cartilage", femur(0.045 * thick) & ((p.y < -0.20) | (p.y > 0.18)))
     canvas.paint("cortical bone", femur(0.0))
     canvas.paint("knee marrow", femur(-0.022))
-    patella = ellipsoid(p, (0, -0.56), (0.36, 0.165, 1.5))
-    canvas.paint("cartilage", (ellipsoid(p, (0, -0.54), (0.35, 0.165 + 0.03 * thick, 1.5)) < 1) & (p.y > -0.56))
+    patella = ellipsoid(p, (0.0, -0.56), (0.36, 0.165, 1.5))
+    canvas.paint("cartilage", (ellipsoid(p, (0.0, -0.54), (0.35, 0.165 + 0.03 * thick, 1.5)) < 1) & (p.y > -0.56))
     canvas.paint("cortical bone", patella < 1)
-    canvas.paint("knee marrow", ellipsoid(p, (0, -0.56), (0.335, 0.142, 1.5)) < 1)
-    canvas.paint("cortical bone", (ellipsoid(p, (0, -0.745), (0.27, 0.03, 2.0)) < 1) & (outer < 0.96))
+    canvas.paint("knee marrow", ellipsoid(p, (0.0, -0.56), (0.335, 0.142, 1.5)) < 1)
+    canvas.paint("cortical bone", (ellipsoid(p, (0.0, -0.745), (0.27, 0.03, 2.0)) < 1) & (outer < 0.96))
     canvas.blob("blood", (-0.04, 0.55), (0.045, 0.045, 4.0))
     canvas.blob("blood", (0.06, 0.60), (0.055, 0.04, 4.0))
     lesion = (rng.choice((-1, 1)) * rng.uniform(0.18, 0.34), -0.33 + rng.uniform(-0.03, 0.03))
@@ -166,7 +165,7 @@ def draw_knee(canvas: Canvas, rng: np.random.Generator) -> None:
 def draw_tubes(canvas: Canvas, rng: np.random.Generator) -> None:
     """Fourteen vials in a disc of water: ten on a ring, four inside; half field of view 110 mm."""
     p = canvas.points
-    canvas.paint("water", ellipsoid(p, (0, 0), (0.90, 0.90, 4.0)) < 1)
+    canvas.paint("water", ellipsoid(p, (0.0, 0.0), (0.90, 0.90, 4.0)) < 1)
     turn = rng.uniform(0, 2 * np.pi)
     ring = [(0.66, turn + 2 * np.pi * i / 10) for i in range(10)] + [(0.28, turn + np.pi / 4 + np.pi / 2 * i) for i in range(4)]
     for name, (radius, angle) in zip(VIALS, ring, strict=True):

@@ -261,7 +261,7 @@ def _fracture(f: _Frame, image: Image, rng: np.random.Generator, centre: tuple[f
 
 def _fundus(rng: np.random.Generator, size: int, grade: int) -> tuple[Image, list[tuple[Box, str]]]:
     f = _Frame.of(size)
-    retina = f.ellipse((0, 0), (0.93, 0.93))
+    retina = f.ellipse((0.0, 0.0), (0.93, 0.93))
     shade = 135 - 35 * (f.x**2 + f.y**2) + 10 * f.x * rng.uniform(-1, 1)
     image = 10 + retina * (shade - 10)
     s = rng.choice((-1, 1))
@@ -273,7 +273,7 @@ def _fundus(rng: np.random.Generator, size: int, grade: int) -> tuple[Image, lis
     image = _over(image, f.ellipse(disc, (0.15, 0.17)), 215.0)
     count = grade * (grade + 1) // 2 + int(rng.integers(grade + 1))
     spots: list[tuple[Box, str]] = []
-    for centre, radius in _spread(rng, count, disc, 0.5 if size < 48 else 1.0):
+    for centre, radius in _spread(rng, count, disc, f.pixel):
         dark = bool(rng.random() < 0.6)
         cover = f.ellipse(centre, (radius, radius * rng.uniform(0.85, 1.2)), rng.uniform(0, 3))
         image = _over(image, cover, 35.0 if dark else 235.0)
@@ -285,7 +285,7 @@ def _fundus(rng: np.random.Generator, size: int, grade: int) -> tuple[Image, lis
 
 
 def _spread(
-    rng: np.random.Generator, count: int, disc: tuple[float, float], scale: float
+    rng: np.random.Generator, count: int, disc: tuple[float, float], smallest: float
 ) -> list[tuple[tuple[float, float], float]]:
     """Centres and radii of spots that touch neither each other nor the optic disc."""
     found: list[tuple[tuple[float, float], float]] = []
@@ -293,7 +293,7 @@ def _spread(
     while len(found) < count:
         far, angle = 0.80 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
         centre = (float(far * np.cos(angle)), float(far * np.sin(angle)))
-        size = radius * scale * float(rng.uniform(0.75, 1.25))
+        size = max(radius * float(rng.uniform(0.75, 1.25)), smallest)
         clear = all(np.hypot(centre[0] - x, centre[1] - y) > size + r + 0.05 for (x, y), r in found)
         if clear and np.hypot(centre[0] - disc[0], centre[1] - disc[1]) > 0.20 + size:
             found.append((centre, size))

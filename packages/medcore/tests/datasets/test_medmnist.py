@@ -1,0 +1,139 @@
+"""MedMNIST files, good and bad."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+
+from medcore.config import to_mapping
+from medcore.datasets import Dataset, MedMnist
+from medcore.errors import ConfigError, InputError
+
+
+def test_a_split_is_a_dataset(write_medmnist):
+    found = MedMnist(write_medmnist(), split="val")
+    assert isinstance(found, Dataset)
+    assert [s.label for s in found] == ["pneumonia", "normal", "pneumonia", "pneumonia"]
+    assert found.card.class_counts == {"normal": 1, "pneumonia": 3}
+    assert found.card.splits == {"train": 6, "val": 4}
+    assert found.card.licence == "CC BY 4.0"
+    assert found[0].grade is None
+    assert found[-1].sample_id == "val-000003"
+    with np.load(write_medmnist()) as arrays:
+        assert np.array_equal(found[2].image, arrays["val_images"][2])
+
+
+def test_changing_an_image_leaves_the_dataset_as_it_was(write_medmnist):
+    found = MedMnist(write_medmnist())
+    before = found[1].image.copy()
+    found[1].image[:] = 7
+    assert np.array_equal(found[1].image, before)
+
+
+def test_pixels_are_read_when_asked_for(write_medmnist):
+    """The card needs no pixels: cut-out pixels are noticed by the first image, not before."""
+    path = write_medmnist()
+    with zipfile.ZipFile(path) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    members["train_images.npy"] = members["train_images.npy"][:-10]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    found = MedMnist(path)
+    assert found.card.n_samples == 6
+    with pytest.raises(InputError, match=r"pneumoniamnist\.npz"):
+        found[0]
+
+
+def test_ordinal_sets_have_grades(write_medmnist):
+    found = MedMnist(
+        write_medmnist("retinamnist", train_labels=np.array([0, 4, 2, 1, 3, 0]), train_images=np.zeros((6, 64, 64, 3), np.uint8))
+    )
+    assert found.card.task == "grading"
+    assert found.card.ordered
+    assert [s.grade for s in found] == [0, 4, 2, 1, 3, 0]
+    assert found[0].image.shape == (64, 64, 3)
+    assert MedMnist(write_medmnist("my_set"), ordered=True)[1].grade == 1
+
+
+def test_licence_of_the_one_set_that_is_not_free(write_medmnist):
+    assert MedMnist(write_medmnist("dermamnist_64")).card.licence == "CC BY-NC 4.0"
+
+
+def test_unknown_sets_get_plain_class_names_or_given_ones(write_medmnist):
+    path = write_medmnist("mine")
+    assert MedMnist(path).classes == ("class 0", "class 1")
+    assert MedMnist(path).card.licence == "not stated"
+    assert MedMnist(path, classes=("no", "yes"))[0].label == "no"
+
+
+def test_the_card_is_plain_data(write_medmnist):
+    import json
+
+    assert json.loads(json.dumps(to_mapping(MedMnist(write_medmnist()).card)))["task"] == "classification"
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, {"split": "test"}, "has no split 'test', it holds train, val"),
+        ({"train_labels": None}, {}, "has no split 'train', it holds val"),
+        ({"train_labels": np.zeros((5, 1), int)}, {}, r"has train_labels of int64 \(5, 1\) for 6 images"),
+        ({"train_labels": np.zeros((6, 14), int)}, {}, "holds 14 labels for each image"),
+        ({"train_labels": np.zeros(6)}, {}, "has train_labels of float64"),
+        ({"train_labels": np.array([0, 1, 2, 0, 1, 1])}, {}, "has the label 2 and classes 0 to 1"),
+        ({"train_labels": np.array([0, 1, -1, 0, 1, 1])}, {}, "has the label -1"),
+        ({"train_images": np.zeros((6, 28, 28))}, {}, "has train_images of float64"),
+        ({"train_images": np.zeros((6, 28, 28, 28), np.uint8)}, {}, "volumes are not read"),
+        ({"train_images": np.zeros((6, 784), np.uint8)}, {}, r"has train_images of uint8 \(6, 784\)"),
+        ({"train_images": np.zeros((0, 28, 28), np.uint8)}, {}, r"claims the shape \(0, 28, 28\)"),
+    ],
+)
+def test_bad_files(write_medmnist, changes, options, message):
+    with pytest.raises(InputError, match=message):
+        MedMnist(write_medmnist(**changes), **options)
+
+
+@pytest.mark.parametrize("classes", [(), ("a", "a"), ("a", ""), "ab"])
+def test_class_names_are_different_words(write_medmnist, classes):
+    with pytest.raises(ConfigError, match="classes: are"):
+        MedMnist(write_medmnist(), classes=classes)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.npz: does not exist"):
+        MedMnist(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("keep", [10, 300, 5000])
+def test_cut_files(write_medmnist, keep):
+    path = write_medmnist()
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"pneumoniamnist\.npz: is a damaged \.npz file"):
+        MedMnist(path)
+
+
+def test_pickles_are_not_opened(write_medmnist):
+    path = write_medmnist(train_images=np.array([{"a": 1}] * 6, dtype=object))
+    with pytest.raises(InputError, match="has train_images of object"):
+        MedMnist(path)
+    path = write_medmnist(train_labels=np.array([{"a": 1}] * 6, dtype=object))
+    with pytest.raises(InputError, match="object"):
+        MedMnist(path)
+
+
+def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(write_medmnist):
+    path = write_medmnist()
+    with zipfile.ZipFile(path) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**7, 1000, 1000)})
+    members["train_images.npy"] = header.getvalue() + bytes(100)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(InputError, match="claims 10000000000000 bytes"):
+        MedMnist(path)
