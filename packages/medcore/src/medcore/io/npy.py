@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def load_array(path: str | Path, *, key: str | None = None) -> NDArray[Any]:
                 return _load_npy(member, path, path.stat().st_size)
 
 
-def _load_npy(file: io.BufferedIOBase, path: Path, file_bytes: int) -> NDArray[Any]:
+def _load_npy(file: IO[bytes] | io.BufferedIOBase, path: Path, file_bytes: int) -> NDArray[Any]:
     with foreign_errors(path, "is a damaged .npy file"):
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0), (3, 0)):
@@ -78,7 +78,7 @@ def _load_npy(file: io.BufferedIOBase, path: Path, file_bytes: int) -> NDArray[A
         return values
 
 
-def _header(file: io.BufferedIOBase, version: tuple[int, int], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: IO[bytes] | io.BufferedIOBase, version: tuple[int, int], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type, from a header whose stated length is checked before it is read."""
     length = file.read(2 if version == (1, 0) else 4)
     size = int.from_bytes(length, "little")
@@ -89,9 +89,9 @@ def _header(file: io.BufferedIOBase, version: tuple[int, int], path: Path) -> tu
     return shape, fortran, dtype
 
 
-def _fill(file: io.BufferedIOBase, buffer: NDArray[np.uint8]) -> int:
+def _fill(file: IO[bytes] | io.BufferedIOBase, buffer: NDArray[np.uint8]) -> int:
     """Read into `buffer` until it is full or the file ends; how many bytes came."""
-    view, found = memoryview(buffer), 0
+    view, found = buffer.data, 0
     while found < len(view) and (block := file.read(min(len(view) - found, _BLOCK))):
         view[found : found + len(block)] = block
         found += len(block)

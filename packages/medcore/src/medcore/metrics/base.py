@@ -24,7 +24,7 @@ P = ParamSpec("P")
 Direction = Literal["higher", "lower", "zero", "one", "level", "none"]
 Kind = Literal["image", "maps", "uncertainty", "classification", "detection", "text"]
 Nan = Literal["refuse", "omit"]
-Values = Num[np.ndarray, "..."] | Sequence[Any]
+Values = Shaped[np.ndarray, "..."] | Sequence[Any]
 Mask = Shaped[np.ndarray, "..."] | None
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Shaped
 from scipy.optimize import linear_sum_assignment
 
 from medcore.errors import InputError, MissingExtraError
-from medcore.metrics.base import MetricResult, metric, numbers, undefined
+from medcore.metrics.base import MetricResult, Values, metric, numbers, undefined
 
-Boxes = Num[np.ndarray, "..."] | Sequence[Any]
+Boxes = Shaped[np.ndarray, "..."] | Sequence[Any]
 
 
 def iou(reference: Boxes, estimate: Boxes) -> Float[np.ndarray, "reference estimate"]:
@@ -96,7 +96,7 @@ def mean_iou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> Me
         if est is None and not len(matrix):
             scores.append(0.0)
         elif max(matrix.shape):
-            pairs = match_boxes(ref, [] if est is None else est, threshold=0).pairs
+            pairs = match_boxes(ref, [] if est is None else est, threshold=0.0).pairs
             scores.append(sum(p[2] for p in pairs) / max(matrix.shape))
     dropped = len(reference) - len(scores)
     if not scores:
@@ -115,7 +115,7 @@ def mean_iou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> Me
 def mean_average_precision(
     reference: Sequence[Boxes],
     estimate: Sequence[Boxes],
-    scores: Sequence[Sequence[float]],
+    scores: Sequence[Values],
     *,
     reference_classes: Sequence[Sequence[int]] | None = None,
     estimate_classes: Sequence[Sequence[int]] | None = None,
@@ -161,7 +161,7 @@ def _silent(*_: object) -> None:
 
 
 def _annotations(
-    boxes: Sequence[Boxes], classes: Sequence[Sequence[int]] | None, scores: Sequence[Sequence[float]] | None
+    boxes: Sequence[Boxes], classes: Sequence[Sequence[int]] | None, scores: Sequence[Values] | None
 ) -> list[dict[str, Any]]:
     """COCO's records, images and boxes numbered from 1."""
     records: list[dict[str, Any]] = []

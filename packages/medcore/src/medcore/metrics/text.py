@@ -16,7 +16,7 @@ import numpy as np
 from medcore.errors import InputError, MissingExtraError
 from medcore.metrics.base import MetricResult, metric, undefined
 
-Texts = str | Sequence[str]
+Texts = str | Sequence[Any]
 _WORD = re.compile(r"\w+")
 
 
