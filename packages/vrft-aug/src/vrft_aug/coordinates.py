@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from medcore.errors import ConfigError
 
 Box = tuple[float, float, float, float]
+Number = int | float
 _NORM = re.compile(r"norm([1-9][0-9]{0,4})")
 _FACTOR = 28
 
@@ -40,7 +41,7 @@ def check_coordinates(coordinates: str) -> str:
 
 
 def frame(
-    coordinates: str, image_size: Sequence[float], *, min_pixels: int | None = None, max_pixels: int | None = None
+    coordinates: str, image_size: Sequence[Number], *, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> tuple[float, float]:
     """Extent ``(width, height)`` of an image in units of `coordinates`.
 
@@ -74,7 +75,7 @@ def _resized(width: float, height: float, min_pixels: int, max_pixels: int) -> t
     return float(new_width), float(new_height)
 
 
-def convert(boxes: Iterable[Sequence[float]], source: Sequence[float], target: Sequence[float]) -> list[Box]:
+def convert(boxes: Iterable[Sequence[Number]], source: Sequence[Number], target: Sequence[Number]) -> list[Box]:
     """Boxes given in the frame `source` (width, height) as boxes in the frame `target`."""
     x, y = target[0] / source[0], target[1] / source[1]
     return [(b[0] * x, b[1] * y, b[2] * x, b[3] * y) for b in boxes]

@@ -110,7 +110,8 @@ def answer_text(text: str) -> str | None:
 
 
 def _without_thoughts(text: str) -> str:
-    parts, position = [], 0
+    parts: list[str] = []
+    position = 0
     while True:
         start = text.find(_TAGS[0], position)
         end = text.find(_TAGS[1], start) if start >= 0 else -1

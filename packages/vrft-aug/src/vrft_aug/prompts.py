@@ -35,7 +35,7 @@ class PromptSettings:
     def __post_init__(self) -> None:
         units.check_coordinates(self.coordinates)
 
-    def frame(self, image_size: Sequence[float]) -> tuple[float, float]:
+    def frame(self, image_size: Sequence[units.Number]) -> tuple[float, float]:
         """Width and height of an image in the units of the answer."""
         return units.frame(self.coordinates, image_size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
 
@@ -119,8 +119,11 @@ def target(row: Mapping[str, Any]) -> str:
     if row["task"] == "localisation":
         boxes = units.convert(row["boxes"], row["image_size"], row["box_frame"])
         return _answer(f"places: {len(boxes)}", write_boxes(boxes, row["box_frame"]))
-    grade = row.get("grade")
-    name = row["label"] if row["task"] == "classification" else (row.get("classes") or list(map(str, range(grade + 1))))[grade]
+    if row["task"] == "classification":
+        name = str(row["label"])
+    else:
+        grade, names = int(row["grade"]), row.get("classes")
+        name = str(names[grade]) if names else str(grade)
     return _answer(f"the image looks {name}", name)
 
 
@@ -128,13 +131,13 @@ def _answer(thought: str, answer: str) -> str:
     return f"<think>{thought}</think><answer>{answer}</answer>"
 
 
-def write_boxes(boxes: Sequence[Sequence[float]], frame: Sequence[float]) -> str:
+def write_boxes(boxes: Sequence[Sequence[units.Number]], frame: Sequence[units.Number]) -> str:
     """Boxes as text: whole numbers, or three decimals where the frame is 1 wide; a box never loses its last unit of extent."""
     texts = [f"[{', '.join(_numbers(box, frame))}]" for box in boxes]
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 
-def _numbers(box: Sequence[float], frame: Sequence[float]) -> list[str]:
+def _numbers(box: Sequence[units.Number], frame: Sequence[units.Number]) -> list[str]:
     step = 0.001 if frame[0] == 1 else 1.0
     low = [round(v / step) for v in box[:2]]
     high = [max(round(v / step), a + 1) for v, a in zip(box[2:], low, strict=True)]

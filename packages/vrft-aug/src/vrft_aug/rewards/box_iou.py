@@ -73,7 +73,7 @@ class BoxIou:
         extent = box_frame if self.coordinates is None and box_frame else units.frame(self.coordinates or "norm1000", image_size)
         return self.compare(boxes, units.convert(stated, extent, image_size))
 
-    def compare(self, truth: Sequence[Sequence[float]], stated: Sequence[Sequence[float]]) -> float:
+    def compare(self, truth: Sequence[Sequence[units.Number]], stated: Sequence[Sequence[units.Number]]) -> float:
         """Score of boxes in the same units, at least one on each side."""
         import numpy as np
         from scipy.optimize import linear_sum_assignment

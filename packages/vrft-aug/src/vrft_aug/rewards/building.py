@@ -116,5 +116,5 @@ def _options(target: Any) -> dict[str, Any]:
     if not (isinstance(target, type) and dataclasses.is_dataclass(target)):
         return {}
     fields = [f for f in dataclasses.fields(target) if f.init]
-    defaults = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields}  # type: ignore[misc]
+    defaults = {f.name: f.default_factory() if callable(f.default_factory) else f.default for f in fields}
     return {name: "required" if value is dataclasses.MISSING else to_mapping(value) for name, value in defaults.items()}

@@ -80,15 +80,16 @@ class GuardedReward:
             return self._fail("not a number")
         return number if abs(number) < _LARGEST else self._fail("not finite")
 
-    def _fail(self, reason: str) -> None:
-        """Count a failure; the first of its kind is logged, without texts of the sample."""
+    def _fail(self, reason: str) -> float | None:
+        """Count a failure and give its sample no value; the first of its kind is logged, without texts of the sample."""
         self.failures[reason] += 1
         if self.failures[reason] == 1:
             _LOG.warning("the reward %s failed on a sample (%s); such samples are not judged", self.name, reason)
+        return None
 
 
 def guard(reward: Reward, name: str | None = None) -> GuardedReward:
     """Wrap `reward`; a guarded one is not wrapped twice."""
     if isinstance(reward, GuardedReward):
         return reward
-    return GuardedReward(reward=reward, name=name or getattr(reward, "__name__", type(reward).__name__))
+    return GuardedReward(reward=reward, name=name or str(getattr(reward, "__name__", type(reward).__name__)))
