@@ -1,0 +1,449 @@
+"""The ``puq-qmri`` command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from medcore import commandline
+from medcore.commandline import Invocation
+
+if TYPE_CHECKING:
+    from puq_qmri.pipeline import PipelineSettings
+
+app = commandline.application(
+    "puq-qmri", "puq-qmri", "T1 and T2 maps from undersampled k-space, with a confidence for every voxel."
+)
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
+Scan = Annotated[Path, typer.Argument(help="K-space: ISMRMRD (.h5, .mrd) or a complex .npy array.")]
+Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
+Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
+Method = Annotated[Literal["cg-sense", "adjoint"], typer.Option(help="How images are made.")]
+Uncertainty = Annotated[Literal["pseudo-replica", "none"], typer.Option(help="How the noise of the images is measured.")]
+Replicas = Annotated[int, typer.Option(min=2, help="Repetitions of pseudo-replica.")]
+Iterations = Annotated[int, typer.Option(min=1, help="Most iterations of cg-sense.")]
+Regularisation = Annotated[float, typer.Option(min=0, help="Tikhonov weight of cg-sense.")]
+Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(help="Non-uniform Fourier transform.")]
+
+
+@commandline.command(app, writes=True, seeded=True)
+def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
+    """Simulate, reconstruct, fit and judge a T2 and a T1 measurement; about a minute."""
+    from medcore.atomic import check_writable
+    from puq_qmri.demo import EVALUATION, main_results, parts, run_demo
+    from puq_qmri.results import REPORT
+
+    if run.dry_run:
+        return _plan(run, [], f"simulation, reconstruction, fit and evaluation of {', '.join(parts(run.seed))}", [output])
+    check_writable(output, force=run.force or _is_empty(output))
+    done = run_demo(output, seed=run.seed, force=run.force, say=run.say)
+    results: dict[str, Any] = {}
+    for part in done:
+        run.say()
+        run.say(f"{part.title}:")
+        for found in main_results(part):
+            facts = results.setdefault(part.name, {})[found.region] = found.as_dict()
+            region = "voxels of one tissue" if found.region == "pure" else "all voxels"
+            run.say(
+                f"  {region:<21} median error {100 * facts['median_relative_error']:.1f} %, bias {1e3 * facts['bias']:+.1f} ms, "
+                f"95 % intervals hold the truth in {100 * facts['coverage']:.1f} % of {found.voxels - found.missing}"
+            )
+    pages = [output / REPORT, *(output / p.name / f / REPORT for p in done for f in ("maps", EVALUATION))]
+    run.say()
+    run.say("\n".join(f"page: {page}" for page in pages))
+    return {"output": str(output), "results": results, "reports": [str(p) for p in pages]}
+
+
+@commandline.command(app, writes=True, seeded=True)
+def simulate(
+    run: Invocation,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="ISMRMRD file to be written; the truth goes to <name>_truth beside it.")
+    ],
+    model: Annotated[Literal["t2", "t1"], typer.Option(help="Spin echoes or inversion recovery.")] = "t2",
+    trajectory: Annotated[Literal["cartesian", "radial", "spiral"], typer.Option(help="Sampling.")] = "cartesian",
+    acceleration: Annotated[
+        float, typer.Option(min=1, help="Nyquist number of lines, spokes or interleaves over number measured.")
+    ] = 4,
+    size: Annotated[int, typer.Option(min=16, max=1024, help="Edge of the image matrix.")] = 128,
+    coils: Annotated[int, typer.Option(min=1, max=64, help="Receive coils.")] = 8,
+    snr: Annotated[float, typer.Option(help="Mean signal of the brightest contrast over noise, fully sampled.")] = 50,
+    anatomy: Annotated[str, typer.Option(help="Digital phantom, for example brain.")] = "brain",
+    field_strength: Annotated[float, typer.Option(help="Tesla.")] = 3.0,
+    te: Te = None,
+    ti: Ti = None,
+) -> dict[str, Any]:
+    """Measure a digital phantom: a raw-data file, and its true maps beside it."""
+    from medcore.atomic import check_writable
+    from medcore.io import write_ismrmrd
+    from medcore.provenance import RunRecord
+    from puq_qmri.inputs import check_times, parse_times
+    from puq_qmri.results import write_truth
+    from puq_qmri.simulation import SimulationSettings
+    from puq_qmri.simulation import simulate as measure
+
+    key, other, text = ("te", ti, te) if model == "t2" else ("ti", te, ti)
+    settings = SimulationSettings(
+        model=model,
+        times=check_times(parse_times(text, f"--{key}"), key, unused=other),
+        anatomy=anatomy,
+        size=size,
+        field_strength=field_strength,
+        trajectory=trajectory,
+        acceleration=acceleration,
+        n_coils=coils,
+        snr=snr,
+        seed=run.seed,
+    )
+    truth_folder = output.with_name(f"{output.name.split('.')[0]}_truth")
+    if run.dry_run:
+        return _plan(
+            run, [], f"a {model} measurement of {anatomy}, {trajectory}, acceleration {acceleration:g}", [output, truth_folder]
+        )
+    record = RunRecord(command="puq-qmri simulate", settings=settings, seed=run.seed)
+    for path in (output, truth_folder):
+        check_writable(path, force=run.force or _is_empty(path))
+    kspace, truth = measure(settings)
+    write_truth(truth_folder, truth, kspace, record, force=run.force)
+    write_ismrmrd(output, kspace, force=run.force)
+    run.say(f"scan:  {output}")
+    run.say(f"truth: {truth_folder}")
+    return {
+        "scan": str(output),
+        "truth": str(truth_folder),
+        "contrasts": kspace.n_contrasts,
+        "times": {k: v.tolist() for k, v in kspace.times.items()},
+        "samples": list(kspace.data.shape),
+        "sampled_fraction": kspace.sampled_fraction,
+    }
+
+
+@commandline.command(app, writes=True, seeded=True)
+def recon(
+    run: Invocation,
+    scan: Scan,
+    output: Output,
+    method: Method = "cg-sense",
+    uncertainty: Uncertainty = "pseudo-replica",
+    replicas: Replicas = 32,
+    iterations: Iterations = 40,
+    regularisation: Regularisation = 0.0,
+    backend: Backend = "auto",
+    te: Te = None,
+    ti: Ti = None,
+    device: Device = "cpu",
+) -> dict[str, Any]:
+    """Reconstruct images and measure their noise; ``puq-qmri fit`` takes the folder."""
+    from puq_qmri.inputs import open_scan
+    from puq_qmri.pipeline import reconstruct_images
+    from puq_qmri.report import images_report
+    from puq_qmri.results import write_result
+
+    settings = _settings(run, method, uncertainty, replicas, iterations, regularisation, backend, None, device)
+    record = _start(run, "recon", settings, [scan], output)
+    kspace = open_scan(scan, _given_times(te, ti))
+    if run.dry_run:
+        return _plan(run, [scan], f"images of {kspace.n_contrasts} contrasts by {method}, uncertainty {uncertainty}", [output])
+    images = reconstruct_images(kspace, settings, progress=_progress(run))
+    record.extra = images.summary()
+    write_result(output, record, page=lambda c: images_report(f"Images of {scan.name}", images, c), images=images, force=run.force)
+    for repair in kspace.repairs:
+        run.say(f"input: {repair}")
+    run.say(f"images: {output}")
+    return {"output": str(output), "contrasts": kspace.n_contrasts, **images.summary(), "repairs": list(kspace.repairs)}
+
+
+@commandline.command(app, writes=True)
+def fit(
+    run: Invocation,
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A 4-D NIfTI file, several 3-D ones, a folder of them, DICOM files or folder, an .npy array, or what recon wrote."
+        ),
+    ],
+    output: Output,
+    model: Annotated[
+        str | None, typer.Option(help="Signal model (see puq-qmri models); by default t2 for echo times, ir for inversion times.")
+    ] = None,
+    sigma: Annotated[
+        str | None, typer.Option(help="Deviation of the images: a number or an image; none ignores what recon wrote.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Image that is not zero where to fit; by default everywhere.")] = None,
+    signal: Annotated[Literal["auto", "signed", "magnitude", "complex"], typer.Option(help="What the images hold.")] = "auto",
+    te: Te = None,
+    ti: Ti = None,
+    series: Annotated[list[str] | None, typer.Option(help="UID or number of a DICOM series; may be repeated.")] = None,
+    incomplete: Annotated[Literal["refuse", "drop"], typer.Option(help="What to do with missing DICOM images.")] = "refuse",
+    frame_type: Annotated[str | None, typer.Option(help="Which DICOM frames, where several types are mixed.")] = None,
+    contrast_axis: Annotated[int | None, typer.Option(help="Which axis of an array holds the contrasts.")] = None,
+    device: Device = "cpu",
+) -> dict[str, Any]:
+    """Fit a signal model to images: maps, deviations, 95 % intervals, status, report."""
+    from puq_qmri.inputs import ImageOptions, open_deviation, open_images, open_mask, resolve_model
+    from puq_qmri.pipeline import fit_images
+    from puq_qmri.report import maps_report
+    from puq_qmri.results import write_result
+
+    options = ImageOptions(
+        times=_given_times(te, ti),
+        series=tuple(series or ()),
+        incomplete=incomplete,
+        frame_type=frame_type,
+        contrast_axis=contrast_axis,
+    )
+    inputs = [*images, *([mask] if mask else []), *([Path(sigma)] if sigma and Path(sigma).is_file() else [])]
+    settings = {"model": model, "sigma": sigma, "signal": signal, "mask": mask, "images": options, "device": device}
+    record = _start(run, "fit", settings, inputs, output)
+    found, written = open_images(images, options)
+    deviation = open_deviation(sigma, found) if sigma not in {None, "none"} else written if sigma is None else None
+    region = None if mask is None else open_mask(mask, found)
+    name = resolve_model(model, found)
+    if run.dry_run:
+        return _plan(run, inputs, f"fit of model {name} to {found.n_contrasts} contrasts of {found.shape} voxels", [output])
+    result = fit_images(found, name, sigma=deviation, mask=region, signal=signal, device=_device(device))
+    facts = _facts(result, found, region)
+    record.extra = facts
+    title = f"{name} fit of {images[0].name}"
+    write_result(
+        output,
+        record,
+        page=lambda c: maps_report(title, result, found, c, sigma=deviation, mask=region),
+        series=found,
+        maps=result,
+        force=run.force,
+    )
+    _say_maps(run, facts, output)
+    return {"output": str(output), **facts}
+
+
+@commandline.command(app, "run", writes=True, seeded=True)
+def run_command(
+    run: Invocation,
+    scan: Scan,
+    output: Output,
+    model: Annotated[str | None, typer.Option(help="Signal model; by default t2 for echo times, ir for inversion times.")] = None,
+    method: Method = "cg-sense",
+    uncertainty: Uncertainty = "pseudo-replica",
+    replicas: Replicas = 32,
+    iterations: Iterations = 40,
+    regularisation: Regularisation = 0.0,
+    backend: Backend = "auto",
+    te: Te = None,
+    ti: Ti = None,
+    device: Device = "cpu",
+) -> dict[str, Any]:
+    """From a scan to maps with their confidence: reconstruction, noise, weighted fit, report."""
+    from puq_qmri.inputs import open_scan, resolve_model
+    from puq_qmri.pipeline import reconstruct_and_fit
+    from puq_qmri.report import maps_report
+    from puq_qmri.results import write_result
+
+    settings = _settings(run, method, uncertainty, replicas, iterations, regularisation, backend, model, device)
+    record = _start(run, "run", settings, [scan], output)
+    kspace = open_scan(scan, _given_times(te, ti))
+    name = resolve_model(model, kspace)
+    if run.dry_run:
+        return _plan(run, [scan], f"images by {method}, uncertainty {uncertainty}, fit of model {name}", [output])
+    images, result = reconstruct_and_fit(kspace, settings, progress=_progress(run))
+    facts = {**_facts(result, images.series, None), "reconstruction": images.summary()}
+    record.extra = facts
+    title = f"{name} maps of {scan.name}"
+    write_result(
+        output,
+        record,
+        page=lambda c: maps_report(title, result, images.series, c, sigma=images.deviation, images=images),
+        series=images.series,
+        maps=result,
+        images=images,
+        force=run.force,
+    )
+    _say_maps(run, facts, output)
+    return {"output": str(output), **facts}
+
+
+@commandline.command(app, writes=True)
+def evaluate(
+    run: Invocation,
+    maps: Annotated[Path, typer.Argument(help="Folder of maps, as fit and run write it.")],
+    reference: Annotated[Path, typer.Argument(help="Folder of true maps, as simulate writes it.")],
+    mask: Annotated[Path | None, typer.Option(help="Image that is not zero where to compare.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for a report with error maps.")] = None,
+) -> dict[str, Any]:
+    """Compare maps with a reference: errors, agreement, and how often the intervals hold the truth."""
+    from puq_qmri.evaluation import evaluate as compare
+    from puq_qmri.inputs import open_mask
+    from puq_qmri.report import agreement_table, evaluation_report
+    from puq_qmri.results import as_series, read_maps, write_result
+
+    inputs = [maps, reference, *([mask] if mask else [])]
+    record = None if output is None else _start(run, "evaluate", {"mask": mask}, inputs, output)
+    estimate, truth = read_maps(maps), read_maps(reference)
+    region = None if mask is None else open_mask(mask, as_series(truth))
+    if run.dry_run:
+        return _plan(run, inputs, "comparison of the maps in both folders", [] if output is None else [output])
+    found = compare(estimate, truth, mask=region)
+    columns, rows = agreement_table(found)
+    run.table(columns, [["-" if cell is None else cell for cell in row] for row in rows])
+    results: dict[str, Any] = {}
+    for one in found:
+        results.setdefault(one.map_name, {})[one.region] = one.as_dict()
+    if output is not None and record is not None:
+        record.extra = {"results": results}
+        write_result(output, record, page=lambda c: evaluation_report("Agreement", estimate, truth, found, c), force=run.force)
+        run.say(f"report: {output}")
+    metrics = {key: result.metric for key, result in found[0].metrics.items()}
+    return {"maps": str(maps), "reference": str(reference), "results": results, "metrics": metrics}
+
+
+@commandline.command(app)
+def models(run: Invocation) -> dict[str, Any]:
+    """List the signal models: formula, parameters, units, source."""
+    from puq_qmri.signal_models import REGISTRY, get_model
+
+    found: list[dict[str, Any]] = []
+    for name in REGISTRY.names():
+        model = get_model(name)
+        parameters = [
+            {"name": p.name, "map": p.map_name, "unit": p.unit, "lower": _finite(p.lower), "upper": _finite(p.upper)}
+            for p in model.parameters
+        ]
+        found.append(
+            {"name": name, "formula": model.summary, "times": model.times_key, "parameters": parameters, "source": model.source}
+        )
+    width = max(len(m["name"]) for m in found)
+    for m in found:
+        run.say(f"{m['name']:<{width}}  {m['formula']}")
+        listed = ", ".join(f"{p['name']} [{p['unit']}]" for p in m["parameters"])
+        run.say(f"{'':<{width}}  estimates {listed}; needs {m['times']}; {m['source']}")
+    return {"models": found}
+
+
+@commandline.command(app)
+def doctor(run: Invocation) -> dict[str, Any]:
+    """Tell what is installed, what is missing, and what is broken. Writes nothing."""
+    from puq_qmri.diagnosis import diagnose
+
+    facts = diagnose()
+    for key, value in facts.items():
+        words = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        run.say(f"{key.replace('_', ' '):<12} {words}")
+    return facts
+
+
+def _start(run: Invocation, command: str, settings: Any, inputs: list[Path], output: Path) -> Any:
+    """Check that output can be written before anything is computed, and hash the input."""
+    from medcore.atomic import check_writable
+    from medcore.errors import InputError
+    from medcore.provenance import RunRecord
+
+    for path in inputs:
+        if not path.exists():
+            raise InputError(path, "does not exist", "check the path")
+    if not run.dry_run:
+        check_writable(output, force=run.force or _is_empty(output))
+    device = getattr(settings, "device", "cpu")
+    return RunRecord(command=f"puq-qmri {command}", settings=settings, seed=run.seed, inputs=inputs, device=device)
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether it is a folder without content, which may be filled without ``--force``."""
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _settings(
+    run: Invocation,
+    method: Any,
+    uncertainty: Any,
+    replicas: int,
+    iterations: int,
+    regularisation: float,
+    backend: Any,
+    model: str | None,
+    device: str,
+) -> PipelineSettings:
+    from puq_qmri.pipeline import PipelineSettings
+    from puq_qmri.reconstruction import ReconstructionSettings
+
+    reconstruction = ReconstructionSettings(
+        method=method, max_iterations=iterations, regularisation=regularisation, backend=backend
+    )
+    return PipelineSettings(
+        reconstruction=reconstruction,
+        uncertainty=uncertainty,
+        n_replicas=replicas,
+        model=model,
+        seed=run.seed,
+        device=_device(device),
+    )
+
+
+def _device(name: str) -> str:
+    """The name of a device that is there."""
+    import torch
+
+    from medcore.errors import ConfigError
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError("--device", f"{name!r} cannot be used ({str(error).splitlines()[0]})", "use cpu") from error
+    return name
+
+
+def _given_times(te: str | None, ti: str | None) -> dict[str, tuple[float, ...]]:
+    from puq_qmri.inputs import parse_times
+
+    return {key: parse_times(text, f"--{key}") for key, text in (("te", te), ("ti", ti)) if text is not None}
+
+
+def _progress(run: Invocation) -> Any:
+    return lambda items: run.progress(items, "replicas", len(items))
+
+
+def _facts(result: Any, series: Any, mask: Any) -> dict[str, Any]:
+    from puq_qmri.results import foreground, summary
+
+    inside = foreground(series.data) if mask is None else mask
+    return {
+        "model": result.model,
+        "times": result.times.tolist(),
+        "signal": result.facts.get("signal"),
+        "sigma_known": result.sigma_known,
+        "status": result.counts(),
+        "maps": summary(result, inside),
+        "repairs": list(series.repairs),
+    }
+
+
+def _say_maps(run: Invocation, facts: dict[str, Any], output: Path) -> None:
+    for repair in facts["repairs"]:
+        run.say(f"input: {repair}")
+    for name, values in facts["maps"].items():
+        if name[0] == "t" and values["voxels"]:
+            low, high = values["quartiles"]
+            spread = f", median deviation {1e3 * values['median_std']:.3g} ms" if "median_std" in values else ""
+            run.say(f"{name}: median {1e3 * values['median']:.4g} ms (quartiles {1e3 * low:.4g} to {1e3 * high:.4g} ms{spread})")
+    run.say("voxels: " + ", ".join(f"{count} {name}" for name, count in facts["status"].items() if count))
+    run.say(f"maps: {output}")
+
+
+def _plan(run: Invocation, reads: list[Path], computes: str, writes: list[Path]) -> dict[str, Any]:
+    """What ``--dry-run`` says."""
+    for word, values in (("would read", reads), ("would compute", [computes]), ("would write", writes)):
+        for value in values:
+            run.say(f"{word}: {value}")
+    return {"dry_run": True, "reads": [str(p) for p in reads], "computes": computes, "writes": [str(p) for p in writes]}
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    commandline.main(app)

@@ -1,0 +1,273 @@
+"""What the commands are given: scans, image series, deviations and masks, told apart by content."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from medcore.errors import ConfigError, InputError
+from medcore.io import ImageSeries, KSpace, read_dicom, read_nifti, read_nifti_series, read_npy, recognise
+from medcore.io import open as open_any
+from medcore.io.images import check_seconds, checked_times
+from medcore.io.npy import load_array
+from medcore.io.opener import nifti_files
+from puq_qmri.signal_models import get_model
+
+MAGNITUDE, PHASE, DEVIATION = "part-mag_images.nii.gz", "part-phase_images.nii.gz", "desc-std_images.nii.gz"
+"""Files of a folder of reconstructed images."""
+MODEL_FOR = {"te": "t2", "ti": "ir"}
+"""Model taken where only one kind of time varies and none was asked for."""
+_OPTION = {"te": "--te", "ti": "--ti"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How to read images.
+
+    Attributes
+    ----------
+    times
+        Times in seconds, instead of those of the files.
+    series
+        UIDs or numbers of DICOM series.
+    incomplete
+        ``refuse`` a DICOM series with missing images, or ``drop`` what is concerned.
+    frame_type
+        Which DICOM frames, where several types are mixed.
+    contrast_axis
+        Which axis of an array holds the contrasts.
+    """
+
+    times: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    series: tuple[str, ...] = ()
+    incomplete: Literal["refuse", "drop"] = "refuse"
+    frame_type: str | None = None
+    contrast_axis: int | None = None
+
+
+def parse_times(text: str | None, option: str) -> tuple[float, ...]:
+    """Numbers separated by commas or spaces; none for None.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or something is not a number.
+    """
+    if text is None:
+        return ()
+    words = text.replace(",", " ").split()
+    try:
+        values = tuple(float(word) for word in words)
+    except ValueError as error:
+        raise ConfigError(option, f"is {text!r}, which are not numbers", "give seconds, for example 0.01,0.02,0.04") from error
+    if not values:
+        raise ConfigError(option, "is empty", "give seconds, for example 0.01,0.02,0.04")
+    return values
+
+
+def check_times(values: tuple[float, ...], key: str, *, unused: str | None = None) -> tuple[float, ...]:
+    """Times given for a simulation, refused if they are no seconds, or if times of the other kind were given (`unused`).
+
+    Raises
+    ------
+    ConfigError, InputError
+        See above.
+    """
+    if unused is not None:
+        raise ConfigError(f"--{'ti' if key == 'te' else 'te'}", "was given for a measurement of the other kind", f"give --{key}")
+    check_seconds({key: values}, f"--{key}")
+    if values:
+        checked_times({key: values}, len(values), f"--{key}")
+    return values
+
+
+def open_scan(path: str | Path, times: Mapping[str, Sequence[float]] | None = None) -> KSpace:
+    """K-space of an ISMRMRD file or a complex array.
+
+    Parameters
+    ----------
+    path
+        The file.
+    times
+        Times in seconds, instead of those of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds images, or times do not fit.
+    """
+    found = open_any(path)
+    if not isinstance(found, KSpace):
+        raise InputError(path, "holds images, not k-space", "fit a model to images with puq-qmri fit")
+    if times:
+        check_seconds(times, path)
+        found = dataclasses.replace(found, times={**found.times, **times})
+    return found
+
+
+def open_images(
+    paths: Sequence[str | Path], options: ImageOptions | None = None
+) -> tuple[ImageSeries, Float[np.ndarray, "contrast z y x"] | None]:
+    """An image series, and its deviations where the input is a folder written by ``puq-qmri recon``.
+
+    Parameters
+    ----------
+    paths
+        One file or folder, or several 3-D NIfTI or DICOM files of one volume.
+    options
+        See :class:`ImageOptions`.
+
+    Raises
+    ------
+    InputError
+        If the input is k-space or of no known kind, or times are missing or do not fit.
+    """
+    options = options or ImageOptions()
+    files = [Path(p) for p in paths]
+    if len(files) == 1 and (files[0] / MAGNITUDE).is_file():
+        return _reconstructed(files[0], options)
+    if len(files) == 1 and recognise(files[0]) == "nifti-folder":
+        files = nifti_files(files[0])
+    kinds = sorted({str(recognise(f)) for f in files})
+    if len(kinds) > 1:
+        raise InputError(files[0].parent, f"mixes files of the kinds {', '.join(kinds)}", "give files of one kind")
+    return _read(files, kinds[0], options), None
+
+
+def _read(files: list[Path], kind: str, options: ImageOptions) -> ImageSeries:
+    times = dict(options.times) or None
+    if kind == "nifti":
+        return read_nifti(files[0], times=times) if len(files) == 1 else read_nifti_series(files, times=times)
+    if kind in {"dicom", "dicom-folder"}:
+        found = read_dicom(
+            files if len(files) > 1 else files[0],
+            series=list(options.series) or None,
+            incomplete=options.incomplete,
+            frame_type=options.frame_type,
+        )
+        check_seconds(options.times, files[0])
+        return dataclasses.replace(found, times={**found.times, **options.times})
+    if len(files) == 1 and kind in {"npy", "npz"}:
+        return read_npy(files[0], contrast_axis=options.contrast_axis, times=times)
+    if kind == "ismrmrd":
+        raise InputError(files[0], "holds k-space, not images", "use puq-qmri run, or puq-qmri recon first")
+    raise InputError(files[0], f"is of a kind that holds no images here ({kind})", "give NIfTI, DICOM, or one .npy array")
+
+
+def _reconstructed(folder: Path, options: ImageOptions) -> tuple[ImageSeries, Float[np.ndarray, "contrast z y x"] | None]:
+    """Complex images and deviations of a folder written by ``recon``."""
+    images = read_nifti(folder / MAGNITUDE, times=dict(options.times) or None)
+    if (folder / PHASE).is_file():
+        phase = read_nifti(folder / PHASE, times={})
+        images = dataclasses.replace(images, data=(images.data * np.exp(1j * phase.data)).astype(np.complex64))
+    deviation = read_nifti(folder / DEVIATION, times={}).data if (folder / DEVIATION).is_file() else None
+    return dataclasses.replace(images, source=str(folder)), deviation
+
+
+def open_deviation(text: str, series: ImageSeries) -> float | Float[np.ndarray, "contrast z y x"]:
+    """Deviations from a number, a NIfTI file or an array: one for all, or (z, y, x), or (contrast, z, y, x).
+
+    Raises
+    ------
+    InputError
+        If it is neither a number nor a readable file, or the shape is not that of the images.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        values = _volume(Path(text), series)
+    if len(values) not in {1, series.n_contrasts}:
+        raise InputError(text, f"holds {len(values)} images for {series.n_contrasts} contrasts", "give one, or one for each")
+    return np.broadcast_to(values, series.data.shape)
+
+
+def open_mask(path: str | Path, series: ImageSeries) -> Bool[np.ndarray, "z y x"]:
+    """Where a mask image is not zero.
+
+    Raises
+    ------
+    InputError
+        If it does not have the shape of one image of the series.
+    """
+    values = _volume(Path(path), series)
+    if len(values) != 1 or np.isnan(values).any():
+        raise InputError(path, f"holds {len(values)} images with {np.isnan(values).sum()} NaN", "give one image of zeros and ones")
+    return np.asarray(values[0] != 0)
+
+
+def _volume(path: Path, series: ImageSeries) -> Float[np.ndarray, "contrast z y x"]:
+    """Real values (contrast, z, y, x) of a NIfTI file or array in the space of `series`."""
+    if recognise(path) in {"npy", "npz"}:
+        values = load_array(path)
+        if values.dtype.kind == "c" or values.ndim not in {2, 3, 4}:
+            raise InputError(
+                path, f"holds {values.dtype} of shape {values.shape}", "give real values (y, x), (z, y, x) or (contrast, z, y, x)"
+            )
+        values = values.astype(np.float32).reshape((1,) * (4 - values.ndim) + values.shape)
+    else:
+        image = read_nifti(path, times={})
+        values = np.abs(image.data)
+        if image.shape == series.shape and not np.allclose(image.affine, series.affine, atol=1e-4):
+            raise InputError(path, "lies elsewhere in space than the images", "resample it to the images")
+    if values.shape[1:] != series.shape:
+        raise InputError(path, f"has the shape {values.shape[1:]}, the images {series.shape}", "give the images' shape")
+    return values
+
+
+def choose_model(times: Mapping[str, Any], source: str) -> str:
+    """The model for times that vary: ``t2`` for echo times, ``ir`` for inversion times.
+
+    Raises
+    ------
+    InputError
+        If neither or both vary.
+    """
+    varying = [key for key in MODEL_FOR if key in times and len(np.unique(times[key])) > 1]
+    if len(varying) == 1:
+        return MODEL_FOR[varying[0]]
+    problem = "varies in echo time and inversion time" if varying else "states no echo or inversion times that differ"
+    raise InputError(source, problem, "name a model with --model" if varying else "give --te or --ti in seconds")
+
+
+def resolve_model(name: str | None, source: ImageSeries | KSpace) -> str:
+    """The model asked for, or that of the times; its own times are there and are enough.
+
+    Raises
+    ------
+    ConfigError
+        If the model is unknown.
+    InputError
+        If times are missing or fewer than the model's parameters.
+    """
+    chosen = name or choose_model(source.times, source.source)
+    model = get_model(chosen)
+    different = len(np.unique(times_for(source, model.times_key, chosen)))
+    if different < len(model.parameters):
+        raise InputError(
+            source.source,
+            f"has {different} different {model.times_key}, and model {chosen} estimates {len(model.parameters)} parameters",
+            "measure more contrasts or choose a simpler model",
+        )
+    return chosen
+
+
+def times_for(series: ImageSeries | KSpace, key: str, model: str) -> Float[np.ndarray, " contrast"]:
+    """The times that a model needs.
+
+    Raises
+    ------
+    InputError
+        If they are not stated.
+    """
+    if key not in series.times:
+        hint = f"give {_OPTION[key]} in seconds, or a sidecar" if key in _OPTION else "give a sidecar that states them"
+        raise InputError(series.source, f"states no {key}, which model {model} needs", hint)
+    check_seconds({key: series.times[key]}, series.source)
+    values: Float[np.ndarray, " contrast"] = np.asarray(series.times[key], np.float64)
+    return values

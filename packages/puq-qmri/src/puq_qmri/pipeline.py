@@ -1,0 +1,194 @@
+"""The whole method in one place: from k-space to maps with their confidence.
+
+>>> from puq_qmri.simulation import SimulationSettings, simulate
+>>> kspace, truth = simulate(SimulationSettings(size=32, n_coils=4))
+>>> images, maps = reconstruct_and_fit(kspace, PipelineSettings(n_replicas=4))
+>>> sorted(maps.maps)
+['m0', 't2']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+
+from medcore.errors import ConfigError, NumericalError
+from medcore.io.images import ImageSeries
+from medcore.io.kspace import KSpace
+from puq_qmri.fitting import FitResult, Status, fit
+from puq_qmri.inputs import resolve_model
+from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
+from puq_qmri.results import ReconstructedImages
+from puq_qmri.signal_models import get_model
+from puq_qmri.uncertainty import noise_level, pseudo_replica, whiten
+
+Uncertainty = Literal["none", "pseudo-replica"]
+UNCERTAINTIES: tuple[Uncertainty, ...] = ("none", "pseudo-replica")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineSettings:
+    """How maps are made from k-space.
+
+    Attributes
+    ----------
+    reconstruction
+        See :class:`~puq_qmri.reconstruction.ReconstructionSettings`.
+    uncertainty
+        ``pseudo-replica``: the noise of every contrast and voxel is measured by repeated reconstruction and weights the fit.
+        ``none``: all contrasts weigh the same, and the residuals of each voxel give its intervals.
+    n_replicas
+        Repetitions of the reconstruction.
+    model
+        Name of a signal model; None takes the one that fits the times that vary.
+    seed
+        Of the replicas' noise.
+    device
+        Where to compute, for example ``cpu`` or ``cuda``.
+    """
+
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    uncertainty: Uncertainty = "pseudo-replica"
+    n_replicas: int = 32
+    model: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.uncertainty not in UNCERTAINTIES:
+            raise ConfigError("--uncertainty", f"is {self.uncertainty!r}", f"choose one of {', '.join(UNCERTAINTIES)}")
+        if self.n_replicas < 2:
+            raise ConfigError("number of replicas", f"is {self.n_replicas}", "give at least 2")
+
+
+def reconstruct_and_fit(
+    kspace: KSpace,
+    settings: PipelineSettings | None = None,
+    *,
+    csm: NDArray[np.complex64] | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> tuple[ReconstructedImages, FitResult]:
+    """Maps, deviations and intervals of a measurement of several contrasts.
+
+    Whiten the coils, estimate their maps, reconstruct every contrast, measure its noise in every voxel, and fit the signal model
+    with these deviations as weights.
+
+    Parameters
+    ----------
+    kspace
+        Several contrasts with their times.
+    settings
+        See :class:`PipelineSettings`.
+    csm
+        Coil maps of the whitened coils, complex64 (coil, z, y, x); by default those of the measurement, or ESPIRiT.
+    progress
+        Wraps the range of replicas, for a progress bar.
+
+    Raises
+    ------
+    InputError
+        If times are missing or fewer than the model's parameters.
+    NumericalError
+        If the measurement holds no signal, or no voxel could be fitted.
+    """
+    settings = settings or PipelineSettings()
+    name = resolve_model(settings.model, kspace)
+    images = reconstruct_images(kspace, settings, csm=csm, progress=progress)
+    return images, fit_images(images.series, name, sigma=images.deviation, device=settings.device)
+
+
+def reconstruct_images(
+    kspace: KSpace,
+    settings: PipelineSettings | None = None,
+    *,
+    csm: NDArray[np.complex64] | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> ReconstructedImages:
+    """Complex images of every contrast and their noise; parameters as :func:`reconstruct_and_fit`."""
+    settings = settings or PipelineSettings()
+    white = whiten(kspace)
+    reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, csm=csm, device=settings.device)
+    result = reconstructor(white)
+    deviation, level = None, None
+    if settings.uncertainty == "pseudo-replica":
+        level = noise_level(white)
+        prediction = pseudo_replica(
+            white,
+            lambda _: result.images,
+            response=reconstructor.response,
+            n_replicas=settings.n_replicas,
+            level=level,
+            seed=settings.seed,
+            progress=progress,
+        )
+        deviation = prediction.std.cpu().numpy()
+    series = ImageSeries(
+        data=result.images.cpu().numpy(),
+        affine=kspace.affine,
+        times=kspace.times,
+        meta=kspace.meta if kspace.field_strength is None else {**kspace.meta, "field_strength": kspace.field_strength},
+        repairs=kspace.repairs,
+        source=kspace.source,
+    )
+    return ReconstructedImages(
+        series=series,
+        deviation=deviation,
+        iterations=result.iterations.tolist(),
+        residuals=result.residuals.tolist(),
+        noise_level=level,
+        noise_source=None if level is None else "noise scan" if kspace.noise is not None else "outer k-space, an upper bound",
+    )
+
+
+def fit_images(
+    series: ImageSeries,
+    model: str | None = None,
+    *,
+    sigma: float | Float[np.ndarray, "contrast z y x"] | None = None,
+    mask: Bool[np.ndarray, "z y x"] | None = None,
+    signal: str = "auto",
+    device: str | torch.device = "cpu",
+) -> FitResult:
+    """Fit a signal model to images; see :func:`puq_qmri.fitting.fit`.
+
+    Parameters
+    ----------
+    series
+        Images with times.
+    model
+        Name of a signal model; None takes the one that fits the times that vary.
+    sigma
+        Deviations of the images. A deviation of zero belongs to a voxel that the reconstruction left empty, or would claim
+        that there is no noise: that contrast of that voxel is left out.
+    mask
+        Voxels to fit, by default all that have signal.
+    signal
+        ``auto``, ``signed``, ``magnitude`` or ``complex``.
+    device
+        Where to compute.
+
+    Raises
+    ------
+    InputError
+        If times are missing or fewer than the model's parameters.
+    NumericalError
+        If no voxel could be fitted.
+    """
+    name = resolve_model(model, series)
+    times = series.times[get_model(name).times_key]
+    if isinstance(sigma, np.ndarray):
+        sigma = np.where(sigma == 0, np.inf, sigma)
+        sigma[:, (series.data == 0).all(axis=0)] = 1.0  # no signal, which is what the status should say
+    result = fit(series.data, times, name, sigma=sigma, mask=mask, signal=signal, device=device)
+    if not (result.status == Status.OK).any():
+        counts = ", ".join(f"{text}: {count}" for text, count in result.counts().items() if count)
+        raise NumericalError(
+            series.source, f"has no voxel that model {name} could be fitted to ({counts})", "check times, model and mask"
+        )
+    return result

@@ -1,0 +1,453 @@
+"""The report pages: maps with their confidence, voxels with their fits, agreement with a truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from medcore.io import ImageSeries
+from medcore.report import Report
+from medcore.report.figures import QUANTITIES, FitPanel, calibration_figure, fit_figure, map_figure
+from puq_qmri.evaluation import REGIONS, Evaluation, errors
+from puq_qmri.fitting import STATUS_TEXT, FitResult, Status
+from puq_qmri.fitting.signals import to_real
+from puq_qmri.results import MapFolder, ReconstructedImages, foreground, summary
+from puq_qmri.signal_models import Parameter, SignalModel, get_model
+
+_SLICES = 3
+_TIME_NAMES = {"te": "echo time", "ti": "inversion time"}
+_RELATIVE_HIGH = 0.5
+"""Upper end of the display of relative deviations; noise voxels would otherwise set it."""
+
+
+def maps_report(
+    title: str,
+    result: FitResult,
+    series: ImageSeries,
+    record: dict[str, Any],
+    *,
+    sigma: float | Float[np.ndarray, "contrast z y x"] | None = None,
+    mask: Bool[np.ndarray, "z y x"] | None = None,
+    images: ReconstructedImages | None = None,
+) -> Report:
+    """Page of a fit.
+
+    Parameters
+    ----------
+    title
+        Of the page.
+    result
+        The fit.
+    series
+        The images that were fitted.
+    record
+        Content of ``run.json``.
+    sigma
+        Deviations of the images, as given to the fit.
+    mask
+        As given to the fit; without one the summary counts the voxels brighter than background.
+    images
+        Reconstructed images, where the fit followed a reconstruction.
+    """
+    model = get_model(result.model)
+    inside = foreground(series.data) if mask is None else mask
+    page = Report(title, f"model {model.name}: {model.summary}")
+    _fit_status(page, result, inside, series)
+    _maps_section(page, result, model, inside, series)
+    _numbers_section(page, result, model, inside, mask_given=mask is not None)
+    _voxels_section(page, result, model, inside, series, sigma)
+    if images is not None:
+        _images_section(page, images)
+    return page.provenance(record)
+
+
+def images_report(title: str, images: ReconstructedImages, record: dict[str, Any]) -> Report:
+    """Page of a reconstruction; `record` is the content of ``run.json``."""
+    page = Report(title, f"{images.series.n_contrasts} contrasts of {images.series.shape} voxels (z, y, x)")
+    _notes(page, images.series.repairs)
+    _images_section(page, images)
+    return page.provenance(record)
+
+
+def evaluation_report(
+    title: str, maps: MapFolder, reference: MapFolder, evaluations: Sequence[Evaluation], record: dict[str, Any]
+) -> Report:
+    """Page of a comparison with a reference; parameters as :func:`puq_qmri.evaluation.evaluate`."""
+    page = Report(title, f"{maps.source} against {reference.source}")
+    for found in evaluations:
+        if "coverage" in found.metrics and found.region == evaluations[-1].region:
+            page.status(*coverage_line(found))
+    page.section("Agreement").table(*agreement_table(evaluations), caption="Estimates against the reference")
+    page.text(
+        "Intervals of voxels promise to hold the true value 95 times in 100. Coverage counts how often they did. A root mean square of the "
+        "z-scores above 1 says that deviations are too small, or that estimates are biased. Mixed voxels hold several tissues, so a single "
+        "relaxation time is not the truth there."
+    )
+    page.section("Maps")
+    for name in dict.fromkeys(found.map_name for found in evaluations):
+        _comparison(page, name, maps, reference)
+    return page.provenance(record)
+
+
+def agreement_table(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of the metrics, relaxation times in milliseconds."""
+    columns = [
+        "map",
+        "region",
+        "voxels",
+        "missing",
+        "median |error| [%]",
+        "bias",
+        "limits of agreement",
+        "NRMSE",
+        "CCC",
+        "coverage [%]",
+        "z rms",
+    ]
+    rows = []
+    for found in evaluations:
+        scale, unit = _scale(found.map_name)
+        value = {key: result.value for key, result in found.metrics.items()}
+        limits = (
+            None
+            if value["loa_low"] is None or value["loa_high"] is None
+            else (f"{scale * value['loa_low']:.3g} to {scale * value['loa_high']:.3g}{unit}")
+        )
+        rows.append(
+            [
+                found.map_name,
+                found.region,
+                found.voxels,
+                found.missing,
+                _rounded(value["median_relative_error"], 100, 2),
+                None if value["bias"] is None else f"{scale * value['bias']:.3g}{unit}",
+                limits,
+                _rounded(value["nrmse"], 1, 4),
+                _rounded(value["ccc"], 1, 4),
+                _rounded(value.get("coverage"), 100, 1),
+                _rounded(value.get("z_score_rms"), 1, 2),
+            ]
+        )
+    return columns, rows
+
+
+def coverage_line(found: Evaluation) -> tuple[Any, str]:
+    """State and sentence about the coverage of one map's intervals."""
+    value = found.metrics["coverage"].value
+    if value is None:
+        return "info", f"{found.map_name}: no interval to count"
+    words = f"{found.map_name}, {REGIONS[found.region]}: {100 * value:.1f} % of the 95 % intervals hold the reference"
+    return ("passed" if 0.93 <= value <= 0.97 else "warned"), words
+
+
+def _rounded(value: float | None, scale: float, digits: int) -> float | None:
+    return None if value is None else round(scale * value, digits)
+
+
+def _scale(map_name: str) -> tuple[float, str]:
+    """Factor and unit to show values of a map with."""
+    quantity = QUANTITIES.get(map_name.removesuffix("map").lower())
+    return (quantity.scale, f" {quantity.unit}") if quantity is not None and quantity.unit == "ms" else (1.0, "")
+
+
+def _quantity(parameter: Parameter) -> str | None:
+    """The name under which figures know a parameter; None if there is no scale for it."""
+    if parameter.name in QUANTITIES:
+        return parameter.name
+    return "signal" if parameter.unit == "a.u." else None
+
+
+def _label(parameter: Parameter) -> str:
+    return QUANTITIES[parameter.name].label if parameter.name in QUANTITIES else parameter.name
+
+
+def _notes(page: Report, repairs: Sequence[str]) -> None:
+    for repair in repairs:
+        page.status("warned", f"input: {repair}")
+
+
+def _fit_status(page: Report, result: FitResult, inside: Bool[np.ndarray, "z y x"], series: ImageSeries) -> None:
+    fitted, total = int((inside & (result.status == Status.OK)).sum()), int(inside.sum())
+    share = fitted / total if total else 0.0
+    page.status(
+        "passed" if share >= 0.95 else "warned", f"{fitted} of {total} voxels with signal were fitted ({100 * share:.1f} %)"
+    )
+    if result.sigma_known:
+        page.status("info", "deviations of the images are known: they weigh the contrasts and give the intervals")
+    elif result.degrees_of_freedom < 1:
+        page.status("warned", "as many contrasts as parameters and no known deviations: there is no confidence")
+    else:
+        page.status(
+            "info",
+            f"deviations of the images are unknown: residuals with {result.degrees_of_freedom} degrees of freedom give the intervals",
+        )
+    if result.sigma_known and result.degrees_of_freedom > 0:
+        from scipy.stats import chi2
+
+        misfit = _median(result.chi2[inside]) / float(chi2.median(result.degrees_of_freedom))
+        page.status(
+            "passed" if 0.5 <= misfit <= 2 else "warned",
+            f"median misfit {misfit:.2f} times that of noise alone (1 where model and deviations are right)",
+        )
+    if result.facts.get("signal") == "magnitude":
+        page.status("info", "magnitude images: at low signal their noise floor lengthens relaxation times")
+    _notes(page, series.repairs)
+
+
+def _maps_section(
+    page: Report, result: FitResult, model: SignalModel, inside: Bool[np.ndarray, "z y x"], series: ImageSeries
+) -> None:
+    page.section("Maps")
+    for parameter in _by_interest(model):
+        quantity = _quantity(parameter)
+        if quantity is None:
+            continue
+        values, std, label = result.maps[parameter.name], result.std[parameter.name], _label(parameter)
+        shown: dict[str, Any] = {"affine": series.affine, "slices": _SLICES}
+        page.figure(map_figure({label: values}, quantity=quantity, **shown), f"{label}, all fitted voxels. Black: no value.")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = np.where(values > 0, std / values, np.nan)
+        if not np.isfinite(std[inside]).any():
+            continue
+        high = float(np.nanpercentile(std[inside], 90)) or None
+        page.figure(
+            map_figure({f"{label} deviation": std}, quantity=quantity, kind="deviation", mask=inside, high=high, **shown),
+            f"Standard deviation of {label} in voxels with signal; the range ends at its 90th percentile.",
+        )
+        if parameter.unit == "s":
+            page.figure(
+                map_figure(
+                    {f"{label} relative deviation": relative}, quantity="relative", mask=inside, high=_RELATIVE_HIGH, **shown
+                ),
+                f"Standard deviation of {label} over its value in voxels with signal.",
+            )
+    if result.sigma_known and result.degrees_of_freedom > 0:
+        reduced = result.chi2 / result.degrees_of_freedom
+        page.figure(
+            map_figure({"Misfit": reduced}, quantity="chi2", mask=inside, high=5.0, affine=series.affine, slices=_SLICES),
+            "Weighted squared residuals per degree of freedom: about 1 where model and deviations are right.",
+        )
+
+
+def _numbers_section(
+    page: Report, result: FitResult, model: SignalModel, inside: Bool[np.ndarray, "z y x"], *, mask_given: bool
+) -> None:
+    rows = []
+    facts = summary(result, inside)
+    for parameter in _by_interest(model):
+        found = facts[parameter.name]
+        scale, unit = (1e3, "ms") if parameter.unit == "s" else (1.0, "" if parameter.unit == "1" else parameter.unit)
+        if not found["voxels"]:
+            rows.append([_label(parameter), unit, 0, None, None, None, None])
+            continue
+        low, high = found["quartiles"]
+        std = found.get("median_std")
+        rows.append(
+            [
+                _label(parameter),
+                unit,
+                found["voxels"],
+                scale * found["median"],
+                scale * low,
+                scale * high,
+                None if std is None else scale * std,
+            ]
+        )
+    region = "the mask" if mask_given else "voxels brighter than 15 % of the 98th percentile of the brightest contrast"
+    page.section("Numbers").table(
+        ["parameter", "unit", "voxels", "median", "lower quartile", "upper quartile", "median deviation"],
+        rows,
+        caption=f"Fitted voxels within {region}",
+    )
+    counts = [
+        [STATUS_TEXT[s], int((result.status == s).sum()), int((inside & (result.status == s)).sum())]
+        for s in Status
+        if (result.status == s).any()
+    ]
+    page.table(["how the fit ended", "all voxels", "voxels with signal"], counts, caption="Status of the voxels")
+
+
+def _voxels_section(
+    page: Report,
+    result: FitResult,
+    model: SignalModel,
+    inside: Bool[np.ndarray, "z y x"],
+    series: ImageSeries,
+    sigma: float | Float[np.ndarray, "contrast z y x"] | None,
+) -> None:
+    chosen = example_voxels(result, model, inside)
+    if not chosen:
+        return
+    panels = [_panel(result, model, series, sigma, where, words) for words, where in chosen]
+    page.section("Voxels")
+    page.figure(
+        fit_figure(panels, time=_TIME_NAMES.get(model.times_key, model.times_key)),
+        f"Measured signals, fitted curve and its 95 % band in voxels whose {_label(_by_interest(model)[0])} (shown with its standard "
+        "deviation) lies at the named percentile of the voxels with signal."
+        + (" Bars: one standard deviation." if sigma is not None else ""),
+    )
+
+
+def example_voxels(
+    result: FitResult, model: SignalModel, inside: Bool[np.ndarray, "z y x"]
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """Fitted voxels at the 10th, 50th and 90th percentile of the time constant, with the words for them."""
+    name = _by_interest(model)[0].name
+    places = np.argwhere(inside & (result.status == Status.OK) & np.isfinite(result.std[name]))
+    if not len(places):
+        return []
+    values = result.maps[name][tuple(places.T)]
+    order = np.argsort(values, kind="stable")
+    found = []
+    for percent in (10, 50, 90):
+        z, y, x = places[order[round((len(order) - 1) * percent / 100)]].tolist()
+        found.append((f"{percent}th percentile", (z, y, x)))
+    return found
+
+
+def _panel(
+    result: FitResult,
+    model: SignalModel,
+    series: ImageSeries,
+    sigma: float | Float[np.ndarray, "contrast z y x"] | None,
+    where: tuple[int, int, int],
+    words: str,
+) -> FitPanel:
+    """Points, curve and band of one voxel; the band is that of the curve, by linear propagation."""
+    kind, column = result.facts.get("signal", "magnitude"), (slice(None), *where)
+    signal = to_real(series.data[(slice(None), *(slice(i, i + 1) for i in where))], kind, model, result.times).reshape(-1)
+    deviation = None if sigma is None else np.broadcast_to(sigma[column] if isinstance(sigma, np.ndarray) else sigma, signal.shape)
+    values = torch.tensor([float(result.maps[p.name][where]) for p in model.parameters], dtype=torch.float64)
+    fine = torch.linspace(0.0, float(result.times.max()) * 1.05, 200, dtype=torch.float64)
+    curve = model.signal(values, fine).numpy()
+    half = _band(result, model, values, fine, deviation, where)
+    low, high = curve - half, curve + half
+    if kind == "magnitude" and model.changes_sign:
+        crossing = low * high < 0
+        low, high = np.minimum(np.abs(low), np.abs(high)), np.maximum(np.abs(low), np.abs(high))
+        low, curve = np.where(crossing, 0.0, low), np.abs(curve)
+    parameter = _by_interest(model)[0]
+    value, std = float(result.maps[parameter.name][where]), float(result.std[parameter.name][where])
+    shown = None if deviation is None else np.where(np.isfinite(deviation), deviation, 0.0)
+    return FitPanel(
+        title=f"{words}: {1e3 * value:.0f} \N{PLUS-MINUS SIGN} {_two_digits(1e3 * std)} ms",
+        times=result.times,
+        signal=signal,
+        curve_times=fine.numpy(),
+        curve=curve,
+        sigma=shown,
+        low=low,
+        high=high,
+    )
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits, without exponent."""
+    return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}" if 0 < value < 10 else f"{value:.0f}"
+
+
+def _band(
+    result: FitResult,
+    model: SignalModel,
+    values: Float[torch.Tensor, " parameter"],
+    fine: Float[torch.Tensor, " point"],
+    deviation: np.ndarray | None,
+    where: tuple[int, int, int],
+) -> Float[np.ndarray, " point"]:
+    """Half width of the 95 % band of the curve."""
+    times = torch.as_tensor(result.times)
+    weights = (
+        torch.ones_like(times)
+        if deviation is None
+        else torch.as_tensor(np.where(np.isfinite(deviation), deviation, np.inf)).double() ** -2
+    )
+    at_times, at_fine = model.jacobian(values, times), model.jacobian(values, fine)
+    covariance = torch.linalg.pinv(at_times.T @ (weights[:, None] * at_times), hermitian=True)
+    if deviation is None:
+        covariance = covariance * (float(result.chi2[where]) / max(result.degrees_of_freedom, 1))
+    name = _by_interest(model)[0].name
+    quantile = float((result.high95[name][where] - result.maps[name][where]) / result.std[name][where])
+    variance = torch.einsum("tp,pq,tq->t", at_fine, covariance, at_fine).clamp_min(0)
+    return quantile * variance.sqrt().numpy()
+
+
+def _images_section(page: Report, images: ReconstructedImages) -> None:
+    series = images.series
+    key = next((k for k in ("te", "ti") if k in series.times), None)
+    names = {i: f"{key.upper()} {1e3 * series.times[key][i]:.4g} ms" if key else f"contrast {i}" for i in range(series.n_contrasts)}
+    shown = _spread(series.n_contrasts)
+    page.section("Images").figure(
+        map_figure({names[i]: series.data[i] for i in shown}, quantity="signal", affine=series.affine),
+        "Magnitude of the reconstructed contrasts"
+        + (f", {len(shown)} of {series.n_contrasts}." if len(shown) < series.n_contrasts else "."),
+    )
+    if images.deviation is not None:
+        inside = foreground(series.data)
+        finite = {names[i]: np.where(np.isfinite(images.deviation[i]), images.deviation[i], np.nan) for i in shown}
+        page.figure(
+            map_figure(finite, quantity="signal", kind="deviation", mask=inside, affine=series.affine),
+            "Standard deviation of one component under the measured noise.",
+        )
+    rows = [
+        [names[i], steps, residual, None if images.deviation is None else _median(images.deviation[i][foreground(series.data)])]
+        for i, (steps, residual) in enumerate(zip(images.iterations, images.residuals, strict=True))
+    ]
+    page.table(["contrast", "iterations", "relative residual", "median deviation"], rows, caption="Reconstruction of the contrasts")
+    if images.noise_level is not None:
+        page.values({"noise of one component of a sample": images.noise_level, "measured in": images.noise_source})
+
+
+def _spread(n: int, most: int = 4) -> list[int]:
+    """At most `most` of `n` numbers, evenly spread, the first and last among them."""
+    return list(range(n)) if n <= most else [round(i * (n - 1) / (most - 1)) for i in range(most)]
+
+
+def _comparison(page: Report, name: str, maps: MapFolder, reference: MapFolder) -> None:
+    quantity = name.removesuffix("map").lower()
+    quantity = quantity if quantity in QUANTITIES else "signal"
+    inside = np.isfinite(reference.maps[name]) & (reference.maps[name] != 0)
+    shown: dict[str, Any] = {"affine": maps.affine, "slices": 1}
+    page.figure(
+        map_figure({"reference": reference.maps[name], "estimate": maps.maps[name]}, quantity=quantity, **shown),
+        f"{name}, reference and estimate.",
+    )
+    difference = errors(maps, reference, name)
+    if not np.isfinite(difference[inside]).any():
+        return
+    high = float(np.nanpercentile(np.abs(difference[inside]), 98)) or None
+    page.figure(
+        map_figure({"estimate - reference": difference}, quantity=quantity, kind="difference", mask=inside, high=high, **shown),
+        f"Error of {name}; the range ends at its 98th percentile.",
+    )
+    if name in maps.std:
+        curves = {"all voxels": _calibration(maps, reference, name, inside)}
+        if reference.pure is not None:
+            curves["voxels of one tissue"] = _calibration(maps, reference, name, inside & reference.pure)
+        page.figure(calibration_figure(curves), f"How often intervals of {name} hold the reference, by the level they promise.")
+
+
+def _calibration(
+    maps: MapFolder, reference: MapFolder, name: str, inside: Bool[np.ndarray, "z y x"]
+) -> tuple[Float[np.ndarray, " level"], Float[np.ndarray, " level"]]:
+    """Promised and observed coverage of central normal intervals."""
+    from medcore.metrics import calibration_curve
+
+    std = maps.std[name]
+    there = inside & np.isfinite(maps.maps[name]) & np.isfinite(std) & (std > 0)
+    curve = calibration_curve(reference.maps[name], maps.maps[name], std, mask=there)
+    return curve.x, curve.y
+
+
+def _by_interest(model: SignalModel) -> list[Parameter]:
+    """The time constants first."""
+    return sorted(model.parameters, key=lambda p: p.unit != "s")
+
+
+def _median(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else math.nan
