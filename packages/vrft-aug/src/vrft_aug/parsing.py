@@ -39,8 +39,10 @@ _DENIALS_BEFORE = frozenset(
     {"free", "negative", "excluded", "exclude", "excluding", "ruled", "rule", "rules", "unlikely", "absent", "lack"}
 )
 _DENIALS_AFTER = frozenset({"absent", "excluded", "unlikely", "negative", "ruled", "false"})
-_LETTER_ONLY = re.compile(r"(?:option|choice|answer)?\s*[:(\[]?\s*([A-Za-z])\s*[)\].:]?\s*")
-_LETTER_FIRST = re.compile(r"(?:option\s+|choice\s+)?(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])\s*[).:])\s*(\S.*)", re.DOTALL)
+_LETTER_ONLY = re.compile(r"(?:option|choice|answer)?\s*[:(\[]?\s*([a-z])[\s)\].:]*", re.IGNORECASE)
+_LETTER_FIRST = re.compile(
+    r"(?:(?:option|choice)\s+)?(?:\(([a-z])\)|\[([a-z])\]|([a-z])\s*[).:])\s*(\S.*)", re.DOTALL | re.IGNORECASE
+)
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
 
