@@ -78,7 +78,9 @@ def _load_npy(file: IO[bytes] | io.BufferedIOBase, path: Path, file_bytes: int) 
         return values
 
 
-def _header(file: IO[bytes] | io.BufferedIOBase, version: tuple[int, int], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(
+    file: IO[bytes] | io.BufferedIOBase, version: tuple[int, int], path: Path
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, order and type, from a header whose stated length is checked before it is read."""
     length = file.read(2 if version == (1, 0) else 4)
     size = int.from_bytes(length, "little")

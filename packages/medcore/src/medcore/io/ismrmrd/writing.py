@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Complex
 from numpy.typing import NDArray
 
-from medcore.atomic import atomic_file
+from medcore.atomic import check_writable, write_bytes
 from medcore.errors import InputError
 from medcore.io.geometry import LPS_TO_RAS
 from medcore.io.ismrmrd.header import Header, Limit, render_header
@@ -44,7 +44,13 @@ def write_ismrmrd(path: str | Path, kspace: KSpace, *, force: bool = False) -> N
         xml = render_header(_header(kspace), contrasts=kspace.n_contrasts)
     except (TypeError, ValueError) as error:
         raise InputError(kspace.source, f"has meta that is not JSON ({error})", "keep numbers, text, lists and mappings") from error
-    with atomic_file(path, force=force) as temporary, h5py.File(temporary, "w") as file:
+    check_writable(path, force=force)
+    write_bytes(path, _image(kspace, xml), force=force)
+
+
+def _image(kspace: KSpace, xml: bytes) -> bytes:
+    """The content of the file, made in memory: the HDF5 library crashes the process when a disk fills up under it."""
+    with h5py.File("image", "w", driver="core", backing_store=False) as file:
         group = file.create_group("dataset")
         group.create_dataset("xml", (1,), dtype=h5py.special_dtype(vlen=bytes))[0] = xml
         rows = group.create_dataset("data", (0,), maxshape=(None,), chunks=(64,), dtype=ACQUISITION)
@@ -56,6 +62,8 @@ def write_ismrmrd(path: str | Path, kspace: KSpace, *, force: bool = False) -> N
             _put_array(group, "csm", kspace.csm)
         if kspace.mask is not None and not _whole_lines(kspace.mask):
             _put_array(group, "mask", kspace.mask.astype(np.uint16))
+        file.flush()
+        return bytes(file.id.get_file_image())
 
 
 def _check_counts(kspace: KSpace) -> None:
