@@ -93,12 +93,13 @@ def application(name: str, distribution: str, text: str) -> typer.Typer:
     """A Typer application with ``--version``, completion, and help when called without a command."""
     app = typer.Typer(name=name, help=text, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
-    def show_version(value: bool) -> None:
+    def show_version(value: bool) -> bool:
         if value:
             from importlib.metadata import version
 
             typer.echo(f"{name} {version(distribution)}")
             raise typer.Exit
+        return value
 
     version = typer.Option(False, "--version", callback=show_version, is_eager=True, help="Print the version and leave.")
 

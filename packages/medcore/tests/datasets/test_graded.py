@@ -103,7 +103,7 @@ def test_missing_folders_and_tables(tmp_path, graded):
         GradedFolder(graded)
 
 
-def test_a_link_is_an_image_of_the_folder_it_lies_in_and_a_damaged_image_is_named(graded):
+def test_a_damaged_image_is_named_and_spares_the_others(graded):
     found = GradedFolder(graded)
     (graded / "c.png").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"c\.png: is no image"):

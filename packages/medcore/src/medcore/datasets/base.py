@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from medcore.errors import InputError
+from medcore.errors import ConfigError, InputError
 
 Task = Literal["classification", "grading", "detection"]
 EDGES = "[x0, y0, x1, y1] in pixels of the image, edges: a box over columns 3 and 4 has x0 = 3, x1 = 5"
@@ -88,7 +88,7 @@ class DatasetCard:
     n_samples, class_counts
         Samples, and how many of them (for detection: how many boxes) each class has.
     licence, source
-        As far as known; readers of files cannot know them, the caller can.
+        As far as known; most formats do not state them.
     sha256
         Hashes of the files that hold annotations (and, in one-file formats, the pixels), by file name.
     splits
@@ -190,6 +190,20 @@ def check_index(index: int, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"sample {index} of {length}")
     return int(index) % length
+
+
+def class_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Class names as given.
+
+    Raises
+    ------
+    ConfigError
+        If there are none, one is empty, or one occurs twice.
+    """
+    names = tuple(given)
+    if isinstance(given, str) or not names or not all(names) or len(set(names)) != len(names):
+        raise ConfigError("classes", f"are {given!r}", "give different, non-empty names")
+    return names
 
 
 def count_classes(classes: Sequence[str], labels: Sequence[str]) -> dict[str, int]:

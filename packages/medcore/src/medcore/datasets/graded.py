@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from medcore.atomic import sha256_file
-from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, count_classes, unique_ids
+from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, class_names, count_classes, unique_ids
 from medcore.datasets.images import ImageFolder, files_in, folder_of, read_image, subfolder
-from medcore.datasets.medmnist import class_names
 from medcore.datasets.tables import Table, read_table
 from medcore.errors import InputError
 

@@ -73,8 +73,10 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray,
     """
     path = existing_file(path)
     with _open(path) as image:
-        if getattr(image, "n_frames", 1) != 1:
-            raise InputError(path, f"holds {image.n_frames} frames", "give one image for each file")
+        with foreign_errors(path, "is a damaged image", _HINT):
+            frames = getattr(image, "n_frames", 1)
+        if frames != 1:
+            raise InputError(path, f"holds {frames} frames", "give one image for each file")
         if image.mode.startswith(("I", "F")):
             raise InputError(path, f"has more than 8 bits for each pixel (mode {image.mode})", "rescale it to 8 bits first")
         with foreign_errors(path, "is a damaged image", _HINT):

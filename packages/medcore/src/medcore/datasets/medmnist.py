@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from medcore.atomic import sha256_file
-from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, count_classes
-from medcore.errors import ConfigError, InputError
+from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, class_names, count_classes
+from medcore.errors import InputError
 from medcore.io.guard import foreign_errors
 from medcore.io.limits import check_size, existing_file
 from medcore.io.npy import load_array
@@ -153,20 +153,6 @@ class MedMnist(AnnotatedImages):
                 self._path, f"has the label {wrong} and classes 0 to {len(names) - 1}", "correct the labels or give all classes"
             )
         return names
-
-
-def class_names(given: Sequence[str]) -> tuple[str, ...]:
-    """Class names as given.
-
-    Raises
-    ------
-    ConfigError
-        If there are none, one is empty, or one occurs twice.
-    """
-    names = tuple(given)
-    if isinstance(given, str) or not names or not all(names) or len(set(names)) != len(names):
-        raise ConfigError("classes", f"are {given!r}", "give different, non-empty names")
-    return names
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCard, count_classes, unique_ids
+from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCard, class_names, count_classes, unique_ids
 from medcore.datasets.boxes import Box, box_problem
 from medcore.datasets.images import ImageFolder, digest, files_in, folder_of, image_size, read_image, subfolder
-from medcore.datasets.medmnist import class_names
 from medcore.errors import InputError
 from medcore.io.guard import reason
 from medcore.io.limits import existing_file
