@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from medcore.errors import ConfigError, InputError
 from PIL import Image
 
+from medcore.errors import ConfigError, InputError
 from vrft_aug.data import DataSettings, load_parts, load_rows, load_stages
 from vrft_aug.knowledge import KnowledgeSettings
 from vrft_aug.prompts import PromptSettings
@@ -221,7 +221,7 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], match: st
 
 
 def test_an_unknown_reader_option_is_named() -> None:
-    with pytest.raises(ConfigError, match="options: do not fit drawn-scans .*nois"):
+    with pytest.raises(ConfigError, match=r"options: do not fit drawn-scans .*nois"):
         load_rows(stage("classification", options={"nois": 3.0}), part="train")
 
 
