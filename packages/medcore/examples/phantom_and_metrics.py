@@ -5,13 +5,14 @@
 
 # %%
 import numpy as np
+
 from medcore.datasets.phantoms import relaxation_phantom
 from medcore.io import read_nifti, write_nifti
 from medcore.metrics import nrmse, psnr, ssim
 
 phantom = relaxation_phantom("brain", shape=(1, 96, 96), field_strength=3.0, seed=1)
 for name, t1, t2 in zip(phantom.tissues, phantom.t1, phantom.t2, strict=True):
-    print(f"{name:14s} T1 {1e3 * t1:7.1f} ms   T2 {1e3 * t2:7.1f} ms")
+    print(f"{name:20s} T1 {1e3 * t1:7.1f} ms   T2 {1e3 * t2:7.1f} ms")
 
 # %% [markdown]
 # Six spin echoes, `M0 exp(-TE / T2)`, mixed by the fraction of each tissue in a voxel. The sidecar states the echo times in seconds.
