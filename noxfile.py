@@ -116,7 +116,9 @@ def integration(session: nox.Session) -> None:
 def property(session: nox.Session) -> None:  # noqa: A001
     """Thorough runs of the property tests."""
     scripts = environment(session)
-    pytest(session, scripts, "packages", "-m", "property", "--hypothesis-profile=thorough")
+    # The profile is registered by the tests' conftest files, which are read in time only where their folders are named.
+    folders = [str(folder / "tests") for folder in FOLDERS.values()]
+    pytest(session, scripts, *folders, "-m", "(property or hypothesis) and not gpu", "--hypothesis-profile=thorough")
 
 
 @nox.session(requires=["build"])

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("medcore", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-settings.load_profile("medcore")
+_RELAXED = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+settings.register_profile("quick", max_examples=60, **_RELAXED)
+settings.register_profile("thorough", max_examples=500, **_RELAXED)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")
