@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,3 +35,34 @@ def data_root() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261123)
+
+
+@pytest.fixture
+def puq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., SimpleNamespace]]:
+    """Call the command line in this process: exit code, standard output, standard error."""
+    from medcore import commandline
+    from puq_qmri.cli import app
+
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: object) -> SimpleNamespace:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["puq-qmri", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left, warnings.catch_warnings():
+            commandline.main(app)
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=left.value.code, out=out, err=err)
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``puq-qmri`` in a process of its own, as a user would."""
+
+    def run(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-c", "from puq_qmri.cli import main; main()", *map(str, arguments)]
+        return subprocess.run(program, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run

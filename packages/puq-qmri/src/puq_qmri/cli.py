@@ -206,7 +206,7 @@ def fit(
     if run.dry_run:
         return _plan(run, inputs, f"fit of model {name} to {found.n_contrasts} contrasts of {found.shape} voxels", [output])
     result = fit_images(found, name, sigma=deviation, mask=region, signal=signal, device=_device(device))
-    facts = _facts(result, found, region)
+    facts = _facts(result, found, region, deviation)
     record.extra = facts
     title = f"{name} fit of {images[0].name}"
     write_result(
@@ -250,7 +250,7 @@ def run_command(
     if run.dry_run:
         return _plan(run, [scan], f"images by {method}, uncertainty {uncertainty}, fit of model {name}", [output])
     images, result = reconstruct_and_fit(kspace, settings, progress=_progress(run))
-    facts = {**_facts(result, images.series, None), "reconstruction": images.summary()}
+    facts = {**_facts(result, images.series, None, images.deviation), "reconstruction": images.summary()}
     record.extra = facts
     title = f"{name} maps of {scan.name}"
     write_result(
@@ -277,7 +277,7 @@ def evaluate(
     """Compare maps with a reference: errors, agreement, and how often the intervals hold the truth."""
     from puq_qmri.evaluation import evaluate as compare
     from puq_qmri.inputs import open_mask
-    from puq_qmri.report import agreement_table, evaluation_report
+    from puq_qmri.report import agreement_table, confidence_table, evaluation_report
     from puq_qmri.results import as_series, read_maps, write_result
 
     inputs = [maps, reference, *([mask] if mask else [])]
@@ -287,8 +287,9 @@ def evaluate(
     if run.dry_run:
         return _plan(run, inputs, "comparison of the maps in both folders", [] if output is None else [output])
     found = compare(estimate, truth, mask=region)
-    columns, rows = agreement_table(found)
-    run.table(columns, [["-" if cell is None else cell for cell in row] for row in rows])
+    for columns, rows in (agreement_table(found), confidence_table(found)):
+        run.table(columns, [["-" if cell is None else cell for cell in row] for row in rows])
+        run.say()
     results: dict[str, Any] = {}
     for one in found:
         results.setdefault(one.map_name, {})[one.region] = one.as_dict()
@@ -405,10 +406,10 @@ def _progress(run: Invocation) -> Any:
     return lambda items: run.progress(items, "replicas", len(items))
 
 
-def _facts(result: Any, series: Any, mask: Any) -> dict[str, Any]:
+def _facts(result: Any, series: Any, mask: Any, sigma: Any) -> dict[str, Any]:
     from puq_qmri.results import foreground, summary
 
-    inside = foreground(series.data) if mask is None else mask
+    inside = foreground(series.data, sigma) if mask is None else mask
     return {
         "model": result.model,
         "times": result.times.tolist(),

@@ -13,7 +13,7 @@ from medcore.provenance import RunRecord
 from medcore.report import Report
 from puq_qmri.evaluation import Evaluation, evaluate
 from puq_qmri.pipeline import PipelineSettings, reconstruct_and_fit
-from puq_qmri.report import agreement_table, coverage_line, evaluation_report, maps_report
+from puq_qmri.report import agreement_section, coverage_line, evaluation_report, maps_report
 from puq_qmri.results import REPORT, read_maps, write_result, write_truth
 from puq_qmri.simulation import SimulationSettings, simulate
 
@@ -105,7 +105,7 @@ def overview(done: list[DemoPart], record: dict[str, object]) -> Report:
         for found in main_results(part):
             page.status(*coverage_line(found))
     for part in done:
-        page.section(part.title).table(*agreement_table(part.evaluations), caption="Estimates against the truth")
+        agreement_section(page, part.title, part.evaluations)
         page.text(f"Pages: {part.name}/maps/{REPORT} (the maps) and {part.name}/{EVALUATION}/{REPORT} (errors, calibration).")
     return page.provenance(record)
 

@@ -50,12 +50,12 @@ def maps_report(
     sigma
         Deviations of the images, as given to the fit.
     mask
-        As given to the fit; without one the summary counts the voxels brighter than background.
+        As given to the fit; without one the summary is about the voxels of :func:`puq_qmri.results.foreground`.
     images
         Reconstructed images, where the fit followed a reconstruction.
     """
     model = get_model(result.model)
-    inside = foreground(series.data) if mask is None else mask
+    inside = foreground(series.data, sigma) if mask is None else mask
     page = Report(title, f"model {model.name}: {model.summary}")
     _fit_status(page, result, inside, series)
     _maps_section(page, result, model, inside, series)
@@ -82,7 +82,7 @@ def evaluation_report(
     for found in evaluations:
         if "coverage" in found.metrics and found.region == evaluations[-1].region:
             page.status(*coverage_line(found))
-    page.section("Agreement").table(*agreement_table(evaluations), caption="Estimates against the reference")
+    agreement_section(page, "Agreement", evaluations)
     page.text(
         "Intervals of voxels promise to hold the true value 95 times in 100. Coverage counts how often they did. A root mean square of the "
         "z-scores above 1 says that deviations are too small, or that estimates are biased. Mixed voxels hold several tissues, so a single "
@@ -95,45 +95,52 @@ def evaluation_report(
 
 
 def agreement_table(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of the metrics, relaxation times in milliseconds."""
-    columns = [
-        "map",
-        "region",
-        "voxels",
-        "missing",
-        "median |error| [%]",
-        "bias",
-        "limits of agreement",
-        "NRMSE",
-        "CCC",
-        "coverage [%]",
-        "z rms",
-    ]
+    """Columns and rows of errors, relaxation times in milliseconds."""
+    columns = ["map", "unit", "region", "voxels", "missing", "median |error| [%]", "bias", "limits of agreement", "NRMSE", "CCC"]
     rows = []
     for found in evaluations:
         scale, unit = _scale(found.map_name)
         value = {key: result.value for key, result in found.metrics.items()}
-        limits = (
-            None
-            if value["loa_low"] is None or value["loa_high"] is None
-            else (f"{scale * value['loa_low']:.3g} to {scale * value['loa_high']:.3g}{unit}")
-        )
+        low, high = value["loa_low"], value["loa_high"]
         rows.append(
             [
                 found.map_name,
+                unit,
                 found.region,
                 found.voxels,
                 found.missing,
-                _rounded(value["median_relative_error"], 100, 2),
-                None if value["bias"] is None else f"{scale * value['bias']:.3g}{unit}",
-                limits,
-                _rounded(value["nrmse"], 1, 4),
-                _rounded(value["ccc"], 1, 4),
-                _rounded(value.get("coverage"), 100, 1),
-                _rounded(value.get("z_score_rms"), 1, 2),
+                _rounded(value["median_relative_error"], 100.0, 2),
+                None if value["bias"] is None else float(f"{scale * value['bias']:.3g}"),
+                None if low is None or high is None else f"{scale * low:.3g} to {scale * high:.3g}",
+                _rounded(value["nrmse"], 1.0, 3),
+                _rounded(value["ccc"], 1.0, 3),
             ]
         )
     return columns, rows
+
+
+def confidence_table(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of coverage and z-scores, of the maps with intervals."""
+    columns = ["map", "region", "95 % intervals that hold the reference [%]", "root mean square of z-scores"]
+    rows: list[list[object]] = [
+        [
+            found.map_name,
+            found.region,
+            _rounded(found.metrics["coverage"].value, 100.0, 1),
+            _rounded(found.metrics["z_score_rms"].value, 1.0, 2) if "z_score_rms" in found.metrics else None,
+        ]
+        for found in evaluations
+        if "coverage" in found.metrics
+    ]
+    return columns, rows
+
+
+def agreement_section(page: Report, title: str, evaluations: Sequence[Evaluation]) -> None:
+    """A section with both tables."""
+    page.section(title).table(*agreement_table(evaluations), caption="Estimates against the reference")
+    columns, rows = confidence_table(evaluations)
+    if rows:
+        page.table(columns, rows, caption="Confidence against the reference")
 
 
 def coverage_line(found: Evaluation) -> tuple[Any, str]:
@@ -152,7 +159,7 @@ def _rounded(value: float | None, scale: float, digits: int) -> float | None:
 def _scale(map_name: str) -> tuple[float, str]:
     """Factor and unit to show values of a map with."""
     quantity = QUANTITIES.get(map_name.removesuffix("map").lower())
-    return (quantity.scale, f" {quantity.unit}") if quantity is not None and quantity.unit == "ms" else (1.0, "")
+    return (quantity.scale, quantity.unit) if quantity is not None and quantity.unit == "ms" else (1.0, "a.u.")
 
 
 def _quantity(parameter: Parameter) -> str | None:
@@ -258,11 +265,15 @@ def _numbers_section(
                 None if std is None else scale * std,
             ]
         )
-    region = "the mask" if mask_given else "voxels brighter than 15 % of the 98th percentile of the brightest contrast"
+    region = (
+        "within the mask"
+        if mask_given
+        else "with signal (root mean square of the contrasts above noise and 15 % of its 98th percentile)"
+    )
     page.section("Numbers").table(
         ["parameter", "unit", "voxels", "median", "lower quartile", "upper quartile", "median deviation"],
         rows,
-        caption=f"Fitted voxels within {region}",
+        caption=f"Fitted voxels {region}",
     )
     counts = [
         [STATUS_TEXT[s], int((result.status == s).sum()), int((inside & (result.status == s)).sum())]
@@ -387,14 +398,14 @@ def _images_section(page: Report, images: ReconstructedImages) -> None:
         + (f", {len(shown)} of {series.n_contrasts}." if len(shown) < series.n_contrasts else "."),
     )
     if images.deviation is not None:
-        inside = foreground(series.data)
+        inside = foreground(series.data, images.deviation)
         finite = {names[i]: np.where(np.isfinite(images.deviation[i]), images.deviation[i], np.nan) for i in shown}
         page.figure(
-            map_figure(finite, quantity="signal", kind="deviation", mask=inside, affine=series.affine),
-            "Standard deviation of one component under the measured noise.",
+            map_figure(finite, quantity="signal", mask=inside, affine=series.affine),
+            "Standard deviation of the real or imaginary part under the measured noise, in voxels with signal.",
         )
     rows = [
-        [names[i], steps, residual, None if images.deviation is None else _median(images.deviation[i][foreground(series.data)])]
+        [names[i], steps, residual, None if images.deviation is None else _median(images.deviation[i][inside])]
         for i, (steps, residual) in enumerate(zip(images.iterations, images.residuals, strict=True))
     ]
     page.table(["contrast", "iterations", "relative residual", "median deviation"], rows, caption="Reconstruction of the contrasts")
@@ -419,10 +430,10 @@ def _comparison(page: Report, name: str, maps: MapFolder, reference: MapFolder) 
     difference = errors(maps, reference, name)
     if not np.isfinite(difference[inside]).any():
         return
-    high = float(np.nanpercentile(np.abs(difference[inside]), 98)) or None
+    high = float(np.nanpercentile(np.abs(difference[inside]), 90)) or None
     page.figure(
         map_figure({"estimate - reference": difference}, quantity=quantity, kind="difference", mask=inside, high=high, **shown),
-        f"Error of {name}; the range ends at its 98th percentile.",
+        f"Error of {name}; the range ends at its 90th percentile.",
     )
     if name in maps.std:
         curves = {"all voxels": _calibration(maps, reference, name, inside)}

@@ -259,11 +259,27 @@ def summary(result: FitResult, inside: Bool[np.ndarray, "z y x"]) -> dict[str, A
     return facts
 
 
-def foreground(images: Num[np.ndarray, "contrast z y x"], share: float = 0.15) -> Bool[np.ndarray, "z y x"]:
-    """Voxels whose brightest contrast exceeds `share` of the 98th percentile of all voxels: for summaries, not for the fit."""
-    with np.errstate(invalid="ignore"):
-        brightest = np.nan_to_num(np.abs(images)).max(axis=0)
-    return np.asarray((brightest > share * np.percentile(brightest, 98)) & (brightest > 0))
+def foreground(
+    images: Num[np.ndarray, "contrast z y x"], deviation: Float[np.ndarray, "contrast z y x"] | float | None = None
+) -> Bool[np.ndarray, "z y x"]:
+    """Voxels with signal, for summaries and displays; the fit does not use it.
+
+    The root mean square over the contrasts must exceed 15 % of its 98th percentile over all voxels; where deviations are known,
+    also what noise alone reaches in one of 10,000 voxels.
+    """
+    power = np.nan_to_num(np.abs(images).astype(np.float64)) ** 2
+    strength = np.sqrt(power.mean(axis=0))
+    inside = (strength > 0.15 * np.percentile(strength, 98)) & (strength > 0)
+    if deviation is None:
+        return np.asarray(inside)
+    from scipy.stats import chi2
+
+    parts = 2 if np.iscomplexobj(images) else 1
+    variance = np.broadcast_to(np.asarray(deviation, np.float64), images.shape) ** 2
+    known = np.isfinite(variance) & (variance > 0)
+    ratio = np.divide(power, variance, out=np.zeros_like(power), where=known).sum(axis=0)
+    limits = np.array([np.inf, *chi2.isf(1e-4, parts * np.arange(1, len(images) + 1))])
+    return np.asarray(inside & (ratio > limits[known.sum(axis=0)]))
 
 
 def _write(folder: Path, name: str, values: np.ndarray, series: ImageSeries, sidecar: Mapping[str, Any]) -> None:

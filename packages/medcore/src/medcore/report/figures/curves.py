@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Points = Real[np.ndarray, " n"] | Sequence[Any]
+FinePoints = Real[np.ndarray, " fine"] | Sequence[Any]
 Curve = tuple[Points, Points]
 
 
@@ -41,11 +42,11 @@ class FitPanel:
     title: str
     times: Points
     signal: Points
-    curve_times: Points
-    curve: Points
+    curve_times: FinePoints
+    curve: FinePoints
     sigma: Points | None = None
-    low: Points | None = None
-    high: Points | None = None
+    low: FinePoints | None = None
+    high: FinePoints | None = None
 
 
 def fit_figure(panels: Sequence[FitPanel], *, time: str = "echo time") -> Figure:
