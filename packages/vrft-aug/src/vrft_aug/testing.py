@@ -107,7 +107,10 @@ def check_reward(reward: Any, *, completions: Sequence[str] = (), columns: Mappi
     _call(reward, [], [], "an empty batch")
     _call(reward, texts, [{} for _ in texts], "no columns")
     _call(reward, texts, [dict.fromkeys(row) for row in rows], "columns of None")
-    revived = pickle.loads(pickle.dumps(reward))  # noqa: S301 - made on this line
+    try:
+        revived = pickle.loads(pickle.dumps(reward))  # noqa: S301 - made on this line
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise AssertionError(f"the reward cannot be pickled: {error}") from error
     _check_same(values, _call(revived, texts, rows, "a pickled copy"), "changes when pickled")
 
 

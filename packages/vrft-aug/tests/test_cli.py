@@ -1,0 +1,101 @@
+"""The command line as a user meets it: every test starts a process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.integration
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def refused(result: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """Exit code, one line on stderr, nothing on stdout, no traceback."""
+    assert result.returncode == code, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_init_then_plan(run_cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    written = run_cli("init", "-o", path)
+    assert written.returncode == 0, written.stderr
+    assert f"vrft-aug plan {path}" in written.stdout
+    planned = run_cli("plan", path, "--json", "--set", "stages.0.data.train=64", "--set", "stages.0.grpo.max_steps=3")
+    assert planned.returncode == 0, planned.stderr
+    facts = json.loads(planned.stdout)
+    assert facts["stages"][0]["train_images"] == 64
+    assert facts["stages"][0]["completions"] == 3 * 128
+    shown = run_cli("plan", path)
+    assert "7680 completions" in shown.stdout
+    assert "+1 accuracy, +1 format" in shown.stdout
+
+
+def test_init_overwrites_only_when_told(run_cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("mine")
+    refused(run_cli("init", "-o", path), 3, "exists already")
+    assert path.read_text() == "mine"
+    assert run_cli("init", "-o", path, "--dry-run", "--force").stdout.startswith("would write")
+    assert path.read_text() == "mine"
+    assert run_cli("init", "boxes", "-o", path, "--force", "--data", tmp_path).returncode == 0
+    assert str(tmp_path) in path.read_text()
+
+
+def test_bad_recipes_end_with_one_line(run_cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    run_cli("init", "pneumonia", "-o", path)
+    refused(run_cli("plan", tmp_path / "none.yaml"), 2, "none.yaml", "cannot be read")
+    refused(run_cli("plan", path), 2, "pneumoniamnist.npz", "does not exist")
+    refused(run_cli("plan", path, "--set", "stages.0.grpo.num_generations=7"), 2, "multiple of num_generations 7")
+    refused(run_cli("plan", path, "--set", "stages.0.taks=grading"), 2, "did you mean 'task'")
+    refused(run_cli("init", "pneumnia", "-o", tmp_path / "x.yaml"), 2, "pneumonia")
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_rewards_list(run_cli: Run) -> None:
+    found = {entry["name"]: entry for entry in json.loads(run_cli("rewards", "list", "--json").stdout)["rewards"]}
+    assert {"accuracy", "box_iou", "format", "multi_grade_fuzzy", "recitation"} <= set(found)
+    assert found["recitation"]["options"]["similarity"] == "bleu"
+    assert "kernel = geometric" in run_cli("rewards", "list").stdout
+
+
+def test_rewards_score(run_cli: Run, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"completion": "<answer>2</answer>", "grade": 2, "num_grades": 5},
+        {"completion": "<answer>4</answer>", "grade": 2, "num_grades": 5},
+        {"completion": "<answer>4</answer>"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = "multi_grade_fuzzy:kernel=table,table=[0.5,0.1]"
+    result = run_cli("rewards", "score", file, "--reward", spec, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["scores"] == [1.0, 0.1, None]
+    shown = run_cli("rewards", "score", file, "--reward", spec).stdout.splitlines()
+    assert shown == ["1\t1", "2\t0.1", "3\t-", "multi_grade_fuzzy: mean 0.55 of 2 judged, 1 not judged"]
+    refused(run_cli("rewards", "score", file, "--reward", "multi_grade_fuzy"), 2, "did you mean 'multi_grade_fuzzy'")
+    refused(run_cli("rewards", "score", file, "--reward", "multi_grade_fuzzy:bace=0.5"), 2, "did you mean 'base'")
+    refused(run_cli("rewards", "score", tmp_path / "no.jsonl", "--reward", "format"), 2, "no.jsonl")
+    file.write_text('{"completion": "x"}\n{"nothing": 1}\n')
+    refused(run_cli("rewards", "score", file, "--reward", "format"), 2, "line 2")
+
+
+def test_help_loads_no_heavy_library() -> None:
+    import sys
+
+    code = (
+        "import sys\nfrom vrft_aug.cli import main\nsys.argv = ['vrft-aug', 'plan', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'trl', 'datasets', 'pandas', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
