@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from medcore.datasets import pixel_hash, read_image, tight_box
 from medcore.datasets.images import ImageFolder, digest, image_size
-from medcore.errors import InputError
+from medcore.errors import InputError, MissingExtraError
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
@@ -58,6 +59,13 @@ def test_no_images(tmp_path, content, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.png: does not exist"):
         read_image(tmp_path / "none.png")
+
+
+def test_without_pillow_the_extra_is_named(tmp_path, picture, save_image, monkeypatch):
+    path = save_image(picture(), tmp_path / "a.png")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingExtraError, match=r"'PIL' is not installed; run: pip install 'medcore\[viz\]'"):
+        read_image(path)
 
 
 def test_a_cut_image_is_refused(tmp_path, picture, save_image):

@@ -56,6 +56,14 @@ def test_nothing_known(tmp_path):
         open_dataset(tmp_path / "notes.txt")
 
 
+def test_a_damaged_file_is_called_damaged(write_medmnist):
+    path = write_medmnist()
+    path.write_bytes(path.read_bytes()[:-40])
+    for opener in (open_dataset, medcore.open):
+        with pytest.raises(InputError, match=r"pneumoniamnist\.npz: is a damaged \.npz file"):
+            opener(path)
+
+
 def test_info_tells_the_card(graded):
     facts = describe(graded)
     assert facts["type"] == "dataset"

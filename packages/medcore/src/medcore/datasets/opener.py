@@ -52,7 +52,8 @@ def recognise_dataset(path: str | Path) -> list[str]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return ["medmnist"] if any(n.endswith("_images.npy") for n in archive.namelist()) else []
-        return ["graded"] if path.suffix.lower() == ".csv" else []
+        # A damaged .npz goes to its reader, which says what is wrong with it.
+        return {".csv": ["graded"], ".npz": ["medmnist"]}.get(path.suffix.lower(), [])
     found = []
     if any(is_voc(f) for f in files_in(subfolder(path, ANNOTATION_FOLDERS), (".xml",))[:3]):
         found.append("voc")

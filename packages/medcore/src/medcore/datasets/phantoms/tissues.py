@@ -23,6 +23,7 @@ CSF = "subarachnoid fluid at 3 T, PMC10696635 (in vivo); taken for 1.5 T too"
 STUPIC = "Stupic et al. 2021, doi 10.1002/mrm.28779, NiCl2 array at 20 C"
 NIST_2 = "NIST/ISMRM system phantom, T1 plate, serial 43 and later, 3 T; T2 by the T2/T1 ratios of " + STUPIC
 OURS = "our choice between the tissues around it, no measurement"
+DEEP = f"{OURS}; T1 at 3 T near putamen and caudate of Wright et al. 2008, doi 10.1007/s10334-008-0104-8"
 BRAINWEB = "density: BrainWeb tissue parameters"
 
 
@@ -52,7 +53,7 @@ class Tissue:
 TISSUES: dict[str, Tissue] = {
     "white matter": Tissue(t1=(0.884, 1.084), t2=(0.072, 0.069), m0=0.77, source=f"{STANISZ}; {BRAINWEB}"),
     "grey matter": Tissue(t1=(1.124, 1.820), t2=(0.095, 0.099), m0=0.86, source=f"{STANISZ}; {BRAINWEB}"),
-    "deep grey matter": Tissue(t1=(1.020, 1.400), t2=(0.083, 0.080), m0=0.83, source=OURS),
+    "deep grey matter": Tissue(t1=(1.020, 1.400), t2=(0.083, 0.080), m0=0.83, source=DEEP),
     "cerebrospinal fluid": Tissue(t1=(4.309, 4.309), t2=(1.886, 1.886), m0=1.0, source=CSF),
     "white matter lesion": Tissue(t1=(1.250, 1.550), t2=(0.140, 0.135), m0=0.88, source=OURS),
     "scalp fat": Tissue(t1=(0.343, 0.382), t2=(0.058, 0.068), m0=0.90, source=BAZELAIRE),
