@@ -179,6 +179,14 @@ def test_completion_text(completion: object, text: str) -> None:
         ("T1", ("t1", "T1"), "T1", "exact spelling decides"),
         ("+", ("+", "-"), "+", "classes without words"),
         ("p. falciparum", ("p. vivax", "p. falciparum"), "p. falciparum", "a name that looks like a lettered option"),
+        ("\u0130normal", CHEST, None, "an accent that stays a character of its own does not end a word"),
+        (
+            "\u0915\u093f\u0921\u0928\u0940",
+            ("\u0915", "\u0915\u093f\u0921\u0928\u0940"),
+            "\u0915\u093f\u0921\u0928\u0940",
+            "Hindi vowel signs",
+        ),
+        ("x \u0915\u093f\u0921", ("\u0915", "\u0921"), None, "Hindi vowel signs do not end a word"),
         ("normal" + " " * MAX_ANSWER, CHEST, None, "too long to be an answer"),
     ],
 )

@@ -30,7 +30,9 @@ MAX_BOXES = 100
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _ANSWER_TAG = re.compile(r"</?answer>")
-_TOKEN = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?|[.;!\n,]")
+# Accents and vowel signs that stay separate characters belong to their word; \w leaves them out.
+_MARKS = "".join(chr(code) for code in range(0x300, 0xFE30) if unicodedata.category(chr(code)).startswith("M"))
+_TOKEN = re.compile(rf"(?:[^\W_]|[{_MARKS}])+(?:['\u2019][^\W_]+)?|[.;!\n,]")
 _ENDS = frozenset({*".;!\n", "but", "however", "although", "though", "instead", "rather", "yet"})
 _DENIALS = frozenset(
     {"no", "not", "non", "without", "never", "neither", "nor", "none", "cannot", "denies", "excludes", "lacks", "absence"}
