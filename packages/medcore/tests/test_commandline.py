@@ -283,7 +283,7 @@ def test_the_command_line_wins_over_set_and_set_over_the_file(toy, config):
     ("content", "words"),
     [
         ("modle_name: x\n", "did you mean 'model_name'?"),
-        ("7: x\n", "7: is unknown"),
+        ("7: x\n", "the key 7, which is not text"),
         ("no_fast: true\n", "is unknown"),  # would otherwise switch fast on
         ("seed: many\n", "got 'many'"),
         ("- x\n", "holds a list"),

@@ -55,6 +55,9 @@ def parse_yaml(text: str, what: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(what, f"holds a {type(value).__name__}, not a mapping", "write 'key: value' lines")
+    strange = [key for key in value if not isinstance(key, str)]
+    if strange:
+        raise ConfigError(what, f"has the key {strange[0]!r}, which is not text", "put it in quotes, or correct it")
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,7 @@ def list_series(folder: str | Path) -> list[SeriesInfo]:
 
 def _info(uid: str, files: list[tuple[Path, Any]]) -> SeriesInfo:
     first = files[0][1]
-    with foreign_errors(files[0][0], "has an element that cannot be read", quote=False, also=parser_errors()):
+    with _elements_of(files[0][0]):
         number = first.get("SeriesNumber")
         return SeriesInfo(
             uid=uid,
@@ -138,7 +139,9 @@ def read_dicom(
     datasets = [open_dicom(p) for p in paths]
     chosen = _choose_series(paths, datasets, series, what)
     paths, datasets = [paths[i] for i in chosen], [datasets[i] for i in chosen]
-    _check_one_patient(datasets, what)
+    with _elements_of(what):
+        _check_one_patient(datasets, what)
+        meta = _meta(datasets[0], len(paths))
     frames = [frame for i, (p, d) in enumerate(zip(paths, datasets, strict=True)) for frame in read_frames(d, i, p)]
     frames, type_notes = choose_kind(frames, frame_type, what)
     stack = build_stack(frames, incomplete, what)
@@ -151,10 +154,15 @@ def read_dicom(
         data=data,
         affine=stack.affine,
         times=times,
-        meta=_meta(datasets[0], stack.frames[0][0], len(paths)),
+        meta={"image_type": stack.frames[0][0].kind, **meta},
         repairs=tuple(notes),
         source=what,
     )
+
+
+def _elements_of(what: str | Path) -> AbstractContextManager[None]:
+    """Guard for reading elements: pydicom converts one when it is first asked for, and may fail then."""
+    return foreign_errors(what, "has an element that cannot be read", quote=False, also=parser_errors())
 
 
 def _paths(path: str | Path | Sequence[str | Path]) -> tuple[list[Path], str]:
@@ -249,7 +257,7 @@ def _times(table: list[list[Frame]], what: str) -> tuple[dict[str, NDArray[np.fl
     return times, notes
 
 
-def _meta(dataset: Any, frame: Frame, n_files: int) -> dict[str, Any]:
+def _meta(dataset: Any, n_files: int) -> dict[str, Any]:
     """Facts that identify nobody."""
     keywords = {
         "modality": "Modality",
@@ -259,7 +267,7 @@ def _meta(dataset: Any, frame: Frame, n_files: int) -> dict[str, Any]:
         "sequence": "SequenceName",
         "field_strength": "MagneticFieldStrength",
     }
-    meta: dict[str, Any] = {"image_type": frame.kind, "files": n_files}
+    meta: dict[str, Any] = {"files": n_files}
     for key, keyword in keywords.items():
         value = dataset.get(keyword)
         if value in (None, ""):
