@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-from jaxtyping import Complex64, Complex128, Float32
+from jaxtyping import Bool, Complex64, Complex128, Float32
 from numpy.typing import NDArray
 
 from medcore.errors import InputError, NumericalError
@@ -52,7 +52,7 @@ def espirit(
     Raises
     ------
     InputError
-        If less than six samples around the centre are fully sampled along an axis, or a width is less than the smallest usable.
+        If less than four samples around the centre are fully sampled along an axis, or a width is less than the smallest usable.
     NumericalError
         If the calibration region holds no signal.
     """
@@ -81,28 +81,35 @@ def espirit(
 
 def _region(kspace: KSpace, width: int) -> tuple[int, int, int]:
     """Edge lengths of the largest block around the centre that every contrast has measured, at most `width`."""
+    smallest = [min(4, n) for n in kspace.matrix]
     sizes = [min(width, n) for n in kspace.matrix]
     if kspace.mask is not None:
         measured = kspace.mask.all(axis=0)
+        if not measured[_centre(kspace.matrix, smallest)].all():
+            raise InputError(
+                kspace.source,
+                f"has a centre of k-space of less than {'x'.join(map(str, smallest))} fully sampled points (z, y, x)",
+                "measure four central lines or more, or give coil sensitivity maps",
+            )
+        sizes = [_longest(measured, smallest, axis, limit) for axis, limit in enumerate(sizes)]
         while not measured[_centre(kspace.matrix, sizes)].all():
-            # The axis whose outermost samples lack most is shortened first.
-            lacking = []
-            for axis in range(3):
-                shorter = [n - (a == axis) for a, n in enumerate(sizes)]
-                lacking.append(float((~measured[_centre(kspace.matrix, shorter)]).mean()) if shorter[axis] else np.inf)
-            sizes[int(np.argmin(lacking))] -= 1
-    needed = [min(6, n) for n in kspace.matrix]
-    if any(n < least for n, least in zip(sizes, needed, strict=True)):
-        raise InputError(
-            kspace.source,
-            f"has a fully sampled centre of {'x'.join(map(str, sizes))} samples (z, y, x), too small to estimate coil maps",
-            "measure six central lines or more, or give coil sensitivity maps",
-        )
+            # Only where the sampled centre is no box; the smallest block ends the loop.
+            axis = int(np.argmax([n - least for n, least in zip(sizes, smallest, strict=True)]))
+            sizes[axis] -= 1
     depth, height, length = sizes
     return depth, height, length
 
 
-def _centre(matrix: tuple[int, int, int], sizes: list[int] | tuple[int, ...]) -> tuple[slice, ...]:
+def _longest(measured: Bool[np.ndarray, "z y x"], smallest: list[int], axis: int, limit: int) -> int:
+    """Edge length along one axis to which the smallest block can grow."""
+    for length in range(limit, smallest[axis], -1):
+        sizes = [length if a == axis else n for a, n in enumerate(smallest)]
+        if measured[_centre(measured.shape, sizes)].all():
+            return length
+    return smallest[axis]
+
+
+def _centre(matrix: tuple[int, ...], sizes: list[int] | tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(n // 2 - s // 2, n // 2 - s // 2 + s) for n, s in zip(matrix, sizes, strict=True))
 
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from medcore.datasets.phantoms import Phantom, relaxation_phantom
 from medcore.errors import ConfigError
 from medcore.io.kspace import KSpace
-from numpy.typing import NDArray
-
+from medcore.plugins import unknown_name
 from puq_qmri.operators import acquisition
 from puq_qmri.signal_models import get_model
 from puq_qmri.trajectory import cartesian_mask, radial, spiral
 
 DEFAULT_TE = (0.010, 0.025, 0.040, 0.055, 0.070, 0.090, 0.115, 0.150)
 DEFAULT_TI = (0.05, 0.15, 0.35, 0.70, 1.20, 2.00, 3.00, 5.00)
+MODELS = ("t2", "t1")
+TRAJECTORIES = ("cartesian", "radial", "spiral")
 N_NOISE = 4096
 """Samples of the noise scan of each coil."""
 
@@ -63,7 +67,13 @@ class SimulationSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 16 or self.n_coils < 1 or not self.snr > 0 or not self.acceleration >= 1:
+        if self.model not in MODELS:
+            raise unknown_name("simulated model", self.model, list(MODELS))
+        if self.trajectory not in TRAJECTORIES:
+            raise unknown_name("trajectory", self.trajectory, list(TRAJECTORIES))
+        if not all(0 <= t < math.inf for t in self.times):
+            raise ConfigError("times of the simulation", f"are {list(self.times)}", "give finite seconds, not negative")
+        if self.size < 16 or self.n_coils < 1 or not 0 < self.snr < math.inf or not self.acceleration >= 1:
             raise ConfigError(
                 "simulation",
                 f"has size {self.size}, {self.n_coils} coils, snr {self.snr:g}, acceleration {self.acceleration:g}",
@@ -134,7 +144,7 @@ def contrast_images(phantom: Phantom, model: str, times: NDArray[np.float64]) ->
     chosen = get_model(model)
     second = phantom.t2 if chosen.times_key == "te" else phantom.t1
     parameters = torch.as_tensor(np.stack([phantom.m0, second], axis=-1), dtype=torch.float64)
-    signals = chosen.signal(parameters.clamp_min(1e-6), torch.as_tensor(times)).numpy()
+    signals = chosen.signal(parameters, torch.as_tensor(times)).numpy()
     return (phantom.mix(signals) * np.exp(1j * phantom.phase)).astype(np.complex64)
 
 
@@ -142,9 +152,9 @@ def birdcage(n_coils: int, size: int) -> NDArray[np.complex64]:
     """Smooth maps of coils around the object (coil, 1, y, x), unit root sum of squares."""
     import sigpy.mri
 
-    maps = sigpy.mri.birdcage_maps((n_coils, size, size)).astype(np.complex64)
-    norm = np.sqrt((np.abs(maps) ** 2).sum(axis=0, keepdims=True))
-    return (maps / norm)[:, None]
+    maps: NDArray[np.complex64] = sigpy.mri.birdcage_maps((n_coils, size, size)).astype(np.complex64)
+    maps /= np.sqrt((np.abs(maps) ** 2).sum(axis=0, keepdims=True))
+    return maps[:, None]
 
 
 def _mean_signal(images: NDArray[np.complex64], phantom: Phantom) -> float:
@@ -154,7 +164,8 @@ def _mean_signal(images: NDArray[np.complex64], phantom: Phantom) -> float:
 
 def _noise(generator: np.random.Generator, shape: tuple[int, ...], level: float) -> NDArray[np.complex64]:
     parts = generator.standard_normal((2, *shape))
-    return (level * (parts[0] + 1j * parts[1])).astype(np.complex64)
+    noise: NDArray[np.complex64] = (level * (parts[0] + 1j * parts[1])).astype(np.complex64)
+    return noise
 
 
 def _sampling(settings: SimulationSettings, n_contrasts: int) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_] | None]:
@@ -163,7 +174,9 @@ def _sampling(settings: SimulationSettings, n_contrasts: int) -> tuple[NDArray[n
     if settings.trajectory == "cartesian":
         if settings.acceleration == 1:
             return None, None
-        return None, cartesian_mask(n_contrasts, (1, size, size), settings.acceleration, seed=settings.seed)
+        # Coil maps need some central lines, also of a small matrix.
+        centre = max(0.08, min(8, round(size / settings.acceleration) // 2) / size)
+        return None, cartesian_mask(n_contrasts, (1, size, size), settings.acceleration, centre_fraction=centre, seed=settings.seed)
     if settings.trajectory == "radial":
         spokes = max(1, round(np.pi / 2 * size / settings.acceleration))
         return radial(n_contrasts, spokes, 2 * size), None

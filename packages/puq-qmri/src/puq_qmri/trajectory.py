@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float32
+
 from medcore.errors import InputError
 
 GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
@@ -29,7 +30,9 @@ def radial(n_contrasts: int, n_spokes: int, n_samples: int) -> Float32[np.ndarra
     return np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=-1).astype(np.float32)
 
 
-def spiral(n_contrasts: int, n_interleaves: int, n_samples: int, *, n_turns: float) -> Float32[np.ndarray, "contrast spoke sample 2"]:
+def spiral(
+    n_contrasts: int, n_interleaves: int, n_samples: int, *, n_turns: float
+) -> Float32[np.ndarray, "contrast spoke sample 2"]:
     """Archimedean interleaves from the centre outwards, rotated by the golden angle from contrast to contrast.
 
     The radius grows with the square root of the sample number, which makes the density even outside the centre.
@@ -62,6 +65,8 @@ def cartesian_mask(
 ) -> Bool[np.ndarray, "contrast z y x"]:
     """Random lines along x, others in each contrast, with a fully sampled centre.
 
+    Outside the centre one line is drawn from each of equally long stretches, which avoids wide gaps.
+
     Parameters
     ----------
     n_contrasts
@@ -87,7 +92,9 @@ def cartesian_mask(
     wanted, centre = round(lines / acceleration) if acceleration >= 1 else 0, max(1, round(lines * centre_fraction))
     if wanted < min(centre + 1, lines):
         raise InputError(
-            "acceleration", f"is {acceleration:g}, which leaves {wanted} of {lines} lines with {centre} central ones", "choose a smaller one, at least 1"
+            "acceleration",
+            f"is {acceleration:g}, which leaves {wanted} of {lines} lines with {centre} central ones",
+            "choose a smaller one, at least 1",
         )
     generator = np.random.default_rng(seed)
     first = lines // 2 - centre // 2
@@ -96,7 +103,9 @@ def cartesian_mask(
     mask = np.zeros((n_contrasts, *matrix), bool)
     for contrast in mask:
         contrast[:, central] = True
-        contrast[:, generator.choice(others, wanted - centre, replace=False)] = True
+        if wanted > centre:
+            stretches = np.array_split(others, wanted - centre)
+            contrast[:, [generator.choice(s) for s in stretches]] = True
     return mask
 
 

@@ -1,7 +1,8 @@
 r"""Uncertainty of reconstructed images, for each contrast and voxel, and the pseudo-replica method.
 
 Pseudo-replica (Robson et al. 2008, doi 10.1002/mrm.21728): the reconstruction is repeated on data with fresh noise of the
-measured level; the spread of its results is the noise of the images. It works with every reconstruction.
+measured level; the spread of its results is the noise of the images. It works with every reconstruction. For those that are
+linear in the data, the noise alone can be reconstructed, which is cheaper.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Complex64, Float32
-from medcore.errors import InputError, NumericalError
-from medcore.io.kspace import KSpace
 from numpy.typing import NDArray
 from torch import Tensor
+
+from medcore.errors import InputError, NumericalError
+from medcore.io.kspace import KSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,8 @@ class Prediction:
     mean
         complex64 (contrast, z, y, x).
     aleatoric
-        float32, same shape: variance by measurement noise of one component (real or imaginary). Infinite where a contrast could
-        not be reconstructed.
+        float32, same shape: variance by measurement noise of one component (real or imaginary). Infinite where nothing was
+        measured: for a contrast without samples, and in voxels that no coil sees.
     epistemic
         float32, same shape: variance by ignorance of the model; zero where no method estimates it.
     """
@@ -47,32 +50,44 @@ class Prediction:
 def whiten(kspace: KSpace) -> KSpace:
     """The measurement with noise of equal level in all coils and none shared between them.
 
-    The noise scan gives the covariance between coils; its Cholesky factor is divided out of samples and noise (Pruessmann et al.
-    2001, doi 10.1002/mrm.1241), and the mean noise level is kept. Without a noise scan the measurement comes back unchanged.
+    The noise scan gives the covariance between coils; its Cholesky factor is divided out of samples, noise and coil maps
+    (Pruessmann et al. 2001, doi 10.1002/mrm.1241), and the mean noise level is kept. Without a noise scan the measurement comes
+    back unchanged.
 
     Raises
     ------
+    InputError
+        If the noise scan has fewer samples than coils.
     NumericalError
         If the noise covariance is singular (a dead or doubled coil).
     """
-    if kspace.noise is None or kspace.csm is not None:
+    if kspace.noise is None:
         return kspace
-    covariance = kspace.noise @ kspace.noise.conj().T / kspace.noise.shape[1]
-    try:
-        factor = np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError as error:
-        raise NumericalError(kspace.source, "has a singular noise covariance between coils", "leave out dead or doubled coils") from error
+    noise = kspace.noise.astype(np.complex128)
+    if noise.shape[1] < len(noise):
+        raise InputError(
+            kspace.source, f"has {noise.shape[1]} noise samples of {len(noise)} coils", "give a longer noise scan, or none"
+        )
+    covariance = noise @ noise.conj().T / noise.shape[1]
+    values = np.linalg.eigvalsh(covariance)
+    if not values[0] > 1e-10 * values[-1]:
+        raise NumericalError(kspace.source, "has a singular noise covariance between coils", "leave out dead or doubled coils")
     level = float(np.sqrt(np.trace(covariance).real / len(covariance)))
-    inverse = (np.linalg.inv(factor) * level).astype(np.complex64)
-    data = np.einsum("cd,pd...->pc...", inverse, kspace.data).astype(np.complex64)
-    return dataclasses.replace(kspace, data=data, noise=inverse @ kspace.noise)
+    inverse = np.linalg.inv(np.linalg.cholesky(covariance)) * level
+
+    def apply(array: NDArray[Any], axis: int) -> NDArray[np.complex64]:
+        return np.moveaxis(np.tensordot(inverse, array, axes=(1, axis)), 0, axis).astype(np.complex64)
+
+    csm = None if kspace.csm is None else apply(kspace.csm, 0)
+    return dataclasses.replace(kspace, data=apply(kspace.data, 1), noise=apply(kspace.noise, 0), csm=csm)
 
 
 def noise_level(kspace: KSpace) -> float:
     """Standard deviation of one component (real or imaginary) of the noise in a sample.
 
     From the noise scan if there is one. Otherwise from the twentieth of the samples that is farthest from the centre of k-space,
-    by the median absolute deviation; signal there makes it an upper bound.
+    by the median absolute deviation; signal there makes it an upper bound. Samples that are zero in every coil count as not
+    measured.
 
     Raises
     ------
@@ -80,31 +95,32 @@ def noise_level(kspace: KSpace) -> float:
         If it comes out as zero: the data are noise-free or empty.
     """
     if kspace.noise is not None:
-        level = float(np.sqrt(np.mean(np.abs(kspace.noise) ** 2) / 2))
+        level = float(np.sqrt(np.mean(np.abs(kspace.noise.astype(np.complex128)) ** 2) / 2))
     else:
         outer = _outer_samples(kspace)
-        level = float(np.median(np.abs(np.stack([outer.real, outer.imag]))) / 0.6745)
+        level = float(np.median(np.abs(np.stack([outer.real, outer.imag]))) / 0.6745) if outer.size else 0.0
     if level <= 0:
         raise NumericalError(kspace.source, "has no measurable noise", "choose --uncertainty none")
     return level
 
 
-def _outer_samples(kspace: KSpace) -> NDArray[np.complex64]:
+def _outer_samples(kspace: KSpace) -> Complex64[np.ndarray, " sample"]:
     if kspace.traj is not None:
         distance = np.linalg.norm(kspace.traj, axis=-1)
-        far = distance >= np.quantile(distance, 0.95)
-        return kspace.data[np.broadcast_to(far[:, None], kspace.data.shape)]
-    axes = [np.abs(np.arange(n) - n // 2) / max(n, 2) for n in kspace.matrix]
-    distance = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij")))
-    sampled = np.ones((kspace.n_contrasts, *kspace.matrix), bool) if kspace.mask is None else kspace.mask
-    far = sampled & (distance >= np.quantile(distance[sampled.any(axis=0)], 0.95))
-    return kspace.data[np.broadcast_to(far[:, None], kspace.data.shape)]
+    else:
+        axes = [np.abs(np.arange(n) - n // 2) / max(n, 2) for n in kspace.matrix]
+        grid = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij")))
+        distance = np.broadcast_to(grid, (kspace.n_contrasts, *kspace.matrix))
+    measured = np.any(kspace.data, axis=1)
+    far = measured & (distance >= np.quantile(distance[measured], 0.95)) if measured.any() else measured
+    return np.asarray(np.moveaxis(kspace.data, 1, -1)[far].ravel())
 
 
 def pseudo_replica(
     kspace: KSpace,
     reconstruct: Callable[[KSpace], Complex64[Tensor, "contrast z y x"]],
     *,
+    response: Callable[[NDArray[np.complex64]], Complex64[Tensor, "contrast z y x"]] | None = None,
     n_replicas: int = 32,
     level: float | None = None,
     seed: int = 0,
@@ -112,7 +128,7 @@ def pseudo_replica(
 ) -> Prediction:
     """Images and their noise variance by repeating a reconstruction.
 
-    The variance given is that of one component, ``E|d|^2 / 2`` of the deviations ``d`` from the noise-free-added image: for
+    The variance given is that of one component, ``E|d|^2 / 2`` of the deviations ``d`` from the image without added noise: for
     reconstructions that are linear in the complex data, noise is circular and both components have it.
 
     Parameters
@@ -121,6 +137,9 @@ def pseudo_replica(
         The measurement, noise already white between coils (:func:`whiten`).
     reconstruct
         From a measurement to images.
+    response
+        From noise in the samples, complex64 shaped like ``kspace.data``, to the change of the images, for a reconstruction that
+        is linear: :meth:`puq_qmri.reconstruction.Reconstructor.response`.
     n_replicas
         Repetitions; the relative error of a variance is about ``n_replicas ** -0.5``.
     level
@@ -129,20 +148,40 @@ def pseudo_replica(
         Of the noise.
     progress
         Wraps the range of repetitions, for a progress bar.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two replicas, or the level is not positive.
+    NumericalError
+        If no level is given and none can be measured.
     """
     if n_replicas < 2:
         raise InputError("number of replicas", f"is {n_replicas}", "give at least 2")
     sigma = noise_level(kspace) if level is None else level
+    if not 0 < sigma < np.inf:
+        raise InputError("noise level", f"is {sigma:g}", "give a positive number")
     generator = np.random.default_rng(seed)
     mean = reconstruct(kspace)
     total = torch.zeros(mean.shape, dtype=torch.float64)
-    sampled = 1.0 if kspace.mask is None else kspace.mask[:, None]
+    sampled = None if kspace.mask is None else kspace.mask[:, None]
     for _ in progress(range(n_replicas)):
-        parts = generator.standard_normal((2, *kspace.data.shape), dtype=np.float32)
-        noise = (sigma * (parts[0] + 1j * parts[1]) * sampled).astype(np.complex64)
-        replica = reconstruct(dataclasses.replace(kspace, data=kspace.data + noise))
-        total += (replica - mean).abs().double().cpu() ** 2
-    variance = (total / (2 * n_replicas)).float().to(mean.device)
-    empty = torch.as_tensor(~np.any(kspace.data.reshape(kspace.n_contrasts, -1), axis=1), device=mean.device)
+        noise = _noise(generator, kspace.data.shape, sigma)
+        if sampled is not None:
+            noise *= sampled
+        deviation = response(noise) if response else reconstruct(dataclasses.replace(kspace, data=kspace.data + noise)) - mean
+        total += deviation.abs().double().cpu() ** 2
+    variance = (total / (2 * n_replicas)).float()
+    empty = torch.from_numpy(~np.any(kspace.data.reshape(kspace.n_contrasts, -1), axis=1))
     variance[empty] = torch.inf
+    # Noise moves every voxel that a coil sees.
+    variance[total == 0] = torch.inf
+    variance = variance.to(mean.device)
     return Prediction(mean=mean, aleatoric=variance, epistemic=torch.zeros_like(variance))
+
+
+def _noise(generator: np.random.Generator, shape: tuple[int, ...], sigma: float) -> NDArray[np.complex64]:
+    """Circular complex normal samples."""
+    parts = generator.standard_normal((*shape, 2), dtype=np.float32)
+    parts *= np.float32(sigma)
+    return parts.view(np.complex64)[..., 0]
