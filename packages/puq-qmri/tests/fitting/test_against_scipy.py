@@ -11,13 +11,16 @@ MODELS = ["t2", "t2-offset", "ir", "ir2"]
 N = 60
 
 
-def compare(result: FitResult, referees, *, signs: float = 1.0) -> None:
+def compare(result: FitResult, referees, *, at_least: bool = False) -> None:
+    """Equal estimates and misfits, and equal deviations, or not smaller ones."""
     assert set(np.unique(result.status)) == {Status.OK}
     for i, name in enumerate(result.maps):
         expected = np.array([r.parameters[i] for r in referees])
         np.testing.assert_allclose(result.maps[name].ravel(), expected, rtol=2e-5, atol=1e-6 * np.abs(expected).max())
-        # scipy takes its derivatives by differences.
-        np.testing.assert_allclose(result.std[name].ravel(), [r.std[i] for r in referees], rtol=2e-3)
+        ratio = result.std[name].ravel() / np.array([r.std[i] for r in referees])
+        close = np.abs(ratio - 1) < 2e-3  # scipy takes its derivatives by differences
+        assert (close | (ratio > 1)).all() if at_least else close.all()
+        assert close.mean() > 0.6
     np.testing.assert_allclose(result.chi2.ravel(), [r.chi2 for r in referees], rtol=1e-5)
 
 
@@ -66,7 +69,8 @@ def test_magnitudes_of_a_recovery_get_the_polarity_with_the_least_misfit(name, r
     for y in magnitude[:, 0, 0].T:
         trials = [scipy_fit(name, t, np.where(np.arange(len(t)) < k, -y, y), None) for k in range(len(t) + 1)]
         referees.append(min((r for r in trials if (r.parameters > 0).all()), key=lambda r: r.chi2))
-    compare(result, referees)
+    # Doubt about the sign of a value near zero adds to the deviation.
+    compare(result, referees, at_least=True)
 
 
 @pytest.mark.parametrize("name", MODELS)

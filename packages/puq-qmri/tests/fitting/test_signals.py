@@ -151,6 +151,25 @@ def test_polarity_is_restored(name, rng, times, measure) -> None:
     assert np.percentile(away, 99) < 1
 
 
+def test_doubt_about_the_polarity_widens_the_intervals(rng, times, curves) -> None:
+    """T1 whose zero crossing meets an inversion time, and one whose zero crossing is far from all of them."""
+    t, n = times["ir"], 8192
+    noise = rng.standard_normal((2, len(t), n)) / 50
+    coverage, widening = [], []
+    for t1 in (0.7 / np.log(1.9), 0.8):
+        signal = curves["ir"](t, 1.0, t1, 1.9)[:, None]
+        magnitude = np.hypot(signal + noise[0], noise[1])[:, None, None, :]
+        result = fit(magnitude, t, "ir", sigma=0.02)
+        signed = fit((signal + noise[0])[:, None, None, :], t, "ir", sigma=0.02, signal="signed")
+        coverage.append(((result.low95["t1"] <= t1) & (result.high95["t1"] >= t1)).mean())
+        widening.append(np.median(result.std["t1"]) / np.median(signed.std["t1"]))
+    print("coverage at the zero crossing and away from it", coverage, "std over that of the signed fit", widening)  # noqa: T201
+    assert coverage[0] > 0.9
+    assert widening[0] > 1.05
+    assert coverage[1] == pytest.approx(0.95, abs=0.01)
+    assert widening[1] == pytest.approx(1, abs=0.01)
+
+
 def test_polarity_does_not_depend_on_the_order_of_equal_times(rng, curves) -> None:
     t = np.array([0.1, 0.4, 0.8, 0.8, 1.5, 1.5, 3.0])
     images = np.abs(curves["ir2"](t[:, None], 100.0, np.linspace(0.5, 2, 200)) + 8 * rng.standard_normal((7, 200)))[

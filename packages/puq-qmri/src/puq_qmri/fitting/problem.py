@@ -21,7 +21,15 @@ from torch import Tensor
 
 from medcore.errors import ConfigError, InputError
 from puq_qmri.fitting.result import FitResult, Status
-from puq_qmri.fitting.signals import SignalType, inside_bounds, signal_type, solve_with_polarity, to_real, with_physical_sign
+from puq_qmri.fitting.signals import (
+    Polarities,
+    SignalType,
+    inside_bounds,
+    signal_type,
+    solve_with_polarity,
+    to_real,
+    with_physical_sign,
+)
 from puq_qmri.fitting.variable_projection import Solution, solve
 from puq_qmri.signal_models import SeparableModel, SignalModel, get_model
 
@@ -48,8 +56,7 @@ def fit(
 
     The estimate is that of normal noise. Magnitudes have Rician noise: where they come near the noise floor (below about three
     deviations) they are too large, late echoes most, so T2 comes out too long. ``facts["near_noise_floor"]`` of the result is the
-    share of fitted voxels with such a magnitude, where deviations are known; a fit to complex images, or with an offset, suffers
-    less.
+    share of fitted voxels with such a magnitude, where deviations are known. An offset is no cure; complex images have no such bias.
 
     Parameters
     ----------
@@ -133,7 +140,7 @@ class _Problem:
         # In units of the largest signal and the least deviation all squares stay within range, whatever the images' unit.
         scale = signal.abs().amax(-1, keepdim=True)
         noise = torch.as_tensor(least, device=self.device)[:, None] / scale
-        solution = self._solve(signal / scale, weight)
+        solution, polarities = self._solve(signal / scale, weight)
         cost = solution.cost
         if self.deviation is None:
             noise = (cost / self.freedom if self.freedom else torch.full_like(cost, torch.nan)).sqrt()[:, None]
@@ -143,7 +150,10 @@ class _Problem:
         spread = _spread(self.model, torch.as_tensor(self.times, device=self.device), solution, weight)
         in_image_unit = torch.tensor([p.unit == "a.u." for p in self.model.parameters], device=self.device)
         factor = torch.where(in_image_unit, scale, 1.0)
-        values, std = (solution.parameters * factor).float(), (spread * noise * factor).float()
+        deviation = spread * noise
+        if polarities is not None:
+            deviation = (deviation**2 + polarities.doubt(noise[:, 0] ** 2)).sqrt()
+        values, std = (solution.parameters * factor).float(), (deviation * factor).float()
         determined = values.isfinite().all(-1) & spread.isfinite().all(-1) & ~std.isinf().any(-1)
         return _Estimate(
             values=values,
@@ -165,12 +175,16 @@ class _Problem:
         least = deviation.min(axis=0)
         return (least / deviation) ** 2, least
 
-    def _solve(self, signal: Float[Tensor, "voxel contrast"], weight: Float[Tensor, "#voxel contrast"]) -> Solution:
+    def _solve(
+        self, signal: Float[Tensor, "voxel contrast"], weight: Float[Tensor, "#voxel contrast"]
+    ) -> tuple[Solution, Polarities | None]:
+        """The solution, and those of other polarities where the signal has lost its sign."""
         times = torch.as_tensor(self.times, device=self.device)
         if self.kind == "magnitude" and self.model.changes_sign:
-            return solve_with_polarity(self.model, times, signal, weight)
+            polarities = solve_with_polarity(self.model, times, signal, weight)
+            return polarities.best, polarities
         solution = solve(self.model, times, signal, weight)
-        return with_physical_sign(self.model, solution) if self.kind == "complex" else solution
+        return with_physical_sign(self.model, solution) if self.kind == "complex" else solution, None
 
 
 class _Maps:

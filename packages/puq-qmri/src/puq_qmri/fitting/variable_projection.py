@@ -9,6 +9,9 @@ over all time constants allowed, for all voxels at once by matrix products. Betw
 minimum; there the Gauss-Newton step ``h(log T)`` with the derivative of Kaufman (1975, doi 10.1007/BF01932995) is zero, and it
 has the sign of the direction of descent elsewhere. Its root is found by the secant method inside the bracket, with bisection
 where the steps do not shrink (Brent 1973). Large residuals, which make Gauss-Newton alone slow, cost no more than a few steps.
+
+Signals that are mostly noise can have two minima. The grid tells them apart unless their misfits are equal to about one part in
+ten thousand; then neither is the better estimate, and either may be returned.
 """
 
 from __future__ import annotations
