@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medcore.errors import ConfigError, InputError
-from vrft_aug.models.environment import limit_threads
+from vrft_aug.models.environment import known_deprecations, limit_threads
 from vrft_aug.models.processor import load_processor, save_processor
 from vrft_aug.recipe import LoraSettings, ModelSettings
 
@@ -49,7 +49,10 @@ def load_policy(settings: ModelSettings, path: str | Path | None = None) -> tupl
             model = _new_adapter(model, settings.lora)
     if settings.freeze_vision:
         freeze_vision(model)
-    processor = load_processor(path, min_pixels=settings.min_pixels, max_pixels=settings.max_pixels, local=local)
+    # A folder with an adapter has no configuration of the model, so its type comes from the model.
+    processor = load_processor(
+        path, model_type=model.config.model_type, min_pixels=settings.min_pixels, max_pixels=settings.max_pixels, local=local
+    )
     limit_threads(model.num_parameters())
     return model, processor
 
@@ -97,13 +100,15 @@ def _new_adapter(model: Any, settings: LoraSettings) -> Any:
         exclude_modules=rf".*({'|'.join(_VISION)})\..*",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    with known_deprecations():
+        return get_peft_model(model, config)
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, folder, is_trainable=True)
+    with known_deprecations():
+        return PeftModel.from_pretrained(model, folder, is_trainable=True)
 
 
 def freeze_vision(model: Any) -> int:

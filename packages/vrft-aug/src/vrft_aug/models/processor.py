@@ -55,13 +55,22 @@ def build_processor(model_type: str, image_processor: Any, tokenizer: Any, chat_
     return image_only(model_type)(image_processor, tokenizer, chat_template=chat_template)
 
 
-def load_processor(path: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None, local: bool = False) -> Any:
+def load_processor(
+    path: str | Path,
+    *,
+    model_type: str | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    local: bool = False,
+) -> Any:
     """The processor saved in a folder or on the hub, padding on the left as generation needs it.
 
     Parameters
     ----------
     path
         Local folder or hub name.
+    model_type
+        Family of the model, by default read from the folder's configuration.
     min_pixels, max_pixels
         Limits between which images are scaled; None keeps the saved ones.
     local
@@ -76,7 +85,7 @@ def load_processor(path: str | Path, *, min_pixels: int | None = None, max_pixel
 
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
     try:
-        model_type = AutoConfig.from_pretrained(path, **options).model_type
+        model_type = model_type or AutoConfig.from_pretrained(path, **options).model_type
         if model_type in _VIDEO_SLOT and torchvision_state() != "works":
             tokenizer = AutoTokenizer.from_pretrained(path, **options)
             images = AutoImageProcessor.from_pretrained(path, backend="pil", **options)
