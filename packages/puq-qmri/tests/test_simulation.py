@@ -104,7 +104,7 @@ def test_anatomies_and_field_strengths_differ():
 
 @pytest.mark.parametrize(
     ("trajectory", "acceleration", "fraction"),
-    [("cartesian", 1.0, 1.0), ("cartesian", 4.0, 0.25), ("radial", 4.0, np.pi / 4), ("spiral", 4.0, 1.0)],
+    [("cartesian", 1.0, 1.0), ("cartesian", 4.0, 0.25), ("radial", 4.0, np.pi / 4)],
 )
 def test_acceleration_is_that_of_lines_and_spokes(trajectory, acceleration, fraction):
     _, kspace, _ = simulated(trajectory=trajectory, acceleration=acceleration)

@@ -24,7 +24,9 @@ def test_radial_stays_within_kspace_and_passes_its_centre(contrasts, spokes, sam
     radius = np.linalg.norm(traj.astype(float), axis=-1)
     assert radius.max() <= PI * (1 + 1e-6)
     assert not traj[:, :, samples // 2].any()
-    np.testing.assert_allclose(radius, np.broadcast_to(np.abs(np.arange(samples) - samples // 2) * 2 * np.pi / samples, radius.shape), atol=1e-5)
+    np.testing.assert_allclose(
+        radius, np.broadcast_to(np.abs(np.arange(samples) - samples // 2) * 2 * np.pi / samples, radius.shape), atol=1e-5
+    )
 
 
 def test_spokes_turn_by_the_golden_angle_through_all_contrasts():

@@ -84,7 +84,7 @@ def _region(kspace: KSpace, width: int) -> tuple[int, int, int]:
     smallest = [min(4, n) for n in kspace.matrix]
     sizes = [min(width, n) for n in kspace.matrix]
     if kspace.mask is not None:
-        measured = kspace.mask.all(axis=0)
+        measured = np.asarray(kspace.mask.all(axis=0))
         if not measured[_centre(kspace.matrix, smallest)].all():
             raise InputError(
                 kspace.source,
@@ -119,7 +119,7 @@ def _calibration(
     """The central block of every contrast, gridded where necessary."""
     block = _centre(kspace.matrix, region)
     if kspace.traj is None:
-        return kspace.data[:, :, *block].astype(np.complex128)
+        return np.asarray(kspace.data[:, :, *block], np.complex128)
     weights = pipe_menon(kspace.traj, kspace.matrix) if dcf is None else dcf
     each = [_gridded(s * w, t, kspace.matrix)[:, *block] for s, w, t in zip(kspace.data, weights, kspace.traj, strict=True)]
     return np.stack(each).astype(np.complex128)
@@ -138,7 +138,8 @@ def _gridded(
     images = transform(*points, flat, grid, eps=1e-5, isign=1, nthreads=1).reshape(len(samples), *matrix)
     axes = (-3, -2, -1)
     spectrum = np.fft.fftn(np.fft.ifftshift(images, axes=axes), axes=axes) / np.prod(matrix)
-    return np.fft.fftshift(spectrum, axes=axes).astype(np.complex64)
+    gridded: NDArray[np.complex64] = np.fft.fftshift(spectrum, axes=axes).astype(np.complex64)
+    return gridded
 
 
 def _signal_space(
@@ -153,7 +154,8 @@ def _signal_space(
         covariance += patches @ patches.conj().T
     values, vectors = np.linalg.eigh(covariance)
     kept = vectors[:, values > threshold**2 * values[-1]]
-    return (kept @ kept.conj().T).reshape(coils, *kernel, coils, *kernel)
+    projection: NDArray[np.complex128] = kept @ kept.conj().T
+    return projection.reshape(coils, *kernel, coils, *kernel)
 
 
 def _kernel_correlation(
@@ -165,7 +167,8 @@ def _kernel_correlation(
     for place in np.ndindex(*kernel):
         shifted = tuple(slice(n - 1 - p, 2 * n - 1 - p) for n, p in zip(kernel, place, strict=True))
         result[:, :, *shifted] += np.moveaxis(projection[:, :, :, :, :, *place], -1, 1)
-    return result / np.prod(kernel)
+    result /= np.prod(kernel)
+    return result
 
 
 def _leading_vectors(
@@ -187,7 +190,8 @@ def _leading_vectors(
 
 def _phases(n: int, width: int) -> Complex128[np.ndarray, "voxel difference"]:
     """``exp(2 pi i d (r - n // 2) / n)`` for all voxels r and differences d around 0."""
-    return np.exp(2j * np.pi / n * np.outer(np.arange(n) - n // 2, np.arange(width) - width // 2))
+    phases: NDArray[np.complex128] = np.exp(2j * np.pi / n * np.outer(np.arange(n) - n // 2, np.arange(width) - width // 2))
+    return phases
 
 
 def _virtual_coil(calibration: Complex128[np.ndarray, "contrast coil z y x"]) -> Complex128[np.ndarray, " coil"]:

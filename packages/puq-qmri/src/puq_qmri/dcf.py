@@ -99,4 +99,5 @@ def radial_ramp(traj: NDArray[np.float32], matrix: Sequence[int]) -> Float32[np.
     spacing = np.linalg.norm(np.diff(points, axis=2), axis=-1).mean(axis=(1, 2))[:, None, None]
     area = np.pi * spacing * np.maximum(np.linalg.norm(points, axis=-1), 2 / np.pi**2 * spacing) / traj.shape[1]
     cell = (2 * np.pi) ** 2 / float(np.prod(matrix))
-    return (area / cell).astype(np.float32)
+    weights: NDArray[np.float32] = (area / cell).astype(np.float32)
+    return weights

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex64, Float, Int
+from jaxtyping import Complex64, Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -232,6 +232,8 @@ def conjugate_gradients(
         active = norm > start * settings.tolerance**2
         if not active.any():
             break
+        # Zero for contrasts that are done, so that a transform may skip them.
+        direction = _scale(active, direction)
         image_of = normal(direction)
         curvature = (direction.conj() * image_of).real.double().sum(dim=(1, 2, 3))
         step = torch.where(active, norm / curvature.clamp_min(_TINY), 0.0)
@@ -259,6 +261,7 @@ def repeat_course(
     """Take the steps of another solution of the same normal equations: a linear map of `right`."""
     image, residual, direction = torch.zeros_like(right), right, right
     for step, ratio in zip(course.steps, course.ratios, strict=True):
+        direction = _scale(step != 0, direction)
         image = image + _scale(step, direction)
         residual = residual - _scale(step, normal(direction))
         direction = residual + _scale(ratio, direction)
@@ -269,7 +272,7 @@ def _energy(x: Complex64[Tensor, "contrast z y x"]) -> Float[Tensor, " contrast"
     return (x.abs().double() ** 2).sum(dim=(1, 2, 3))
 
 
-def _scale(factor: Float[Tensor, " contrast"], x: Tensor) -> Tensor:
+def _scale(factor: Shaped[Tensor, " contrast"], x: Tensor) -> Tensor:
     return factor.to(x.real.dtype)[:, None, None, None] * x
 
 

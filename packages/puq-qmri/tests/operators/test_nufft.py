@@ -158,6 +158,18 @@ def test_tensors_of_inference_mode_are_taken(rng):
         assert relative(operator(x), there) < 2e-6
 
 
+def test_contrasts_of_zeros_give_zeros_and_leave_the_others_alone(rng):
+    operator = Nufft(points(rng, 3, SQUARE), SQUARE, 2)
+    x, y = (torch.as_tensor(gaussian(rng, s)) for s in (operator.domain, operator.codomain))
+    for function, value in ((operator, x), (operator.adjoint, y)):
+        expected = function(value)
+        emptied = value.clone()
+        emptied[1] = 0
+        result = function(emptied)
+        assert not result[1].any()
+        assert torch.equal(result[[0, 2]], expected[[0, 2]])
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     contrasts=st.integers(1, 3),

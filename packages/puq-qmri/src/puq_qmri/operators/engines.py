@@ -77,6 +77,9 @@ class Finufft(Engine):
         source = values.detach().resolve_conj().resolve_neg().cpu().contiguous()
         result = np.empty((*values.shape[:2], *shape), dtype=np.complex64 if values.dtype == torch.complex64 else np.complex128)
         for contrast, given in enumerate(source):
+            if not given.any():
+                result[contrast] = 0
+                continue
             plan = self._plan(contrast, direction, values.dtype, points)
             # finufft has no batch axis for a single transform.
             single = self.n_coils == 1
