@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from medcore.datasets.phantoms import drawn_grades, relaxation_phantom
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from medcore.datasets.phantoms import drawn_grades, relaxation_phantom
 from medcore.io import write_nifti
 
 ECHO_TIMES = (0.010, 0.025, 0.050, 0.090, 0.150, 0.250)

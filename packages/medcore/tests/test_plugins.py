@@ -38,6 +38,14 @@ def test_a_guest_is_found_by_name_and_by_module(install):
     assert REGISTRY.load("guestone_a:B.c") == 2
 
 
+def test_a_file_of_the_current_folder_is_found_by_an_installed_command(tmp_path, monkeypatch):
+    (tmp_path / "own_things.py").write_text("mine = 3\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    assert REGISTRY.load("own_things:mine") == 3
+    monkeypatch.delitem(sys.modules, "own_things")
+
+
 def test_listing_imports_nothing(install):
     install("guesttwo", {"broken": "guesttwo_a:a"}, guesttwo_a="raise RuntimeError('imported')")
     assert REGISTRY.names() == ["broken"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from medcore.errors import ConfigError
@@ -52,6 +54,8 @@ class Registry:
     def load(self, name: str) -> Any:
         """Import the plug-in called `name`, an entry-point name or ``module:attribute``.
 
+        A module named by the user may also be a file of the current folder; installed modules come first.
+
         Raises
         ------
         ConfigError
@@ -61,6 +65,9 @@ class Registry:
         if name in entries:
             return _load(entries[name].value, f"{self.kind} {name!r}")
         if ":" in name:
+            # An installed command does not search the current folder, where a user's own file lies.
+            if (here := str(Path.cwd())) not in sys.path:
+                sys.path.append(here)
             return _load(name, f"{self.kind} {name!r}")
         raise unknown_name(self.kind, name, list(entries))
 

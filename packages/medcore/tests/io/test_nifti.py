@@ -98,6 +98,13 @@ def test_equal_input_gives_equal_bytes_and_existing_files_stay(tmp_path):
     assert read_nifti(tmp_path / "a.nii.gz").data.max() == 2
 
 
+def test_a_replaced_image_does_not_keep_the_sidecar_of_the_old_one(tmp_path):
+    data = np.ones((2, 1, 3, 4), np.float32)
+    write_nifti(tmp_path / "a.nii.gz", data, AFFINE, sidecar={"EchoTime": [0.01, 0.02]})
+    write_nifti(tmp_path / "a.nii.gz", data, AFFINE, force=True)
+    assert read_nifti(tmp_path / "a.nii.gz").times == {}
+
+
 @pytest.mark.parametrize(
     ("name", "data", "affine", "word"),
     [

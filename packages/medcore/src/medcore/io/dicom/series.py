@@ -184,7 +184,12 @@ def _choose_series(paths: list[Path], datasets: list[Any], wanted: Any, what: st
     for i, dataset in enumerate(datasets):
         members[str(dataset.SeriesInstanceUID)].append(i)
     infos = [_info(uid, [(paths[i], datasets[i]) for i in where]) for uid, where in members.items()]
-    names = "; ".join(f"{info.number}: {info.description or info.uid} ({info.n_files} files)" for info in infos[:20])
+    # Numbers and UIDs only: a description is free text, which may hold a name.
+    numbers = [info.number for info in infos]
+    names = "; ".join(
+        f"{info.number if info.number is not None and numbers.count(info.number) == 1 else info.uid} with {info.n_files} files"
+        for info in infos[:20]
+    )
     if wanted is None:
         if len(members) > 1:
             raise InputError(what, f"holds {len(members)} series ({names})", "choose one with series=")
