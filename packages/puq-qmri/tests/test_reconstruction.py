@@ -259,7 +259,7 @@ def test_repeating_a_course_is_a_polynomial_of_the_normal_operator(rng):
 
 @pytest.fixture(scope="module")
 def brain(data_root):
-    """A measured brain: a Poisson disc of 8 % of the samples around a full centre, eight coils."""
+    """A measured brain: 12 % of the samples, a Poisson disc around a full centre, eight coils."""
     kspace = read_npy_kspace(data_root / "sigpy-brain-kspace" / "cartesian_ksp.npy")
     return kspace, Reconstructor(kspace=kspace)
 
@@ -273,7 +273,7 @@ class TestMeasuredBrain:
         settings = ReconstructionSettings(tolerance=1e-6, max_iterations=12, regularisation=0.01)
         ours = Reconstructor(kspace=kspace, settings=settings)
         theirs = sigpy.mri.app.SenseRecon(kspace.data[0, :, 0], ours.csm[:, 0], lamda=0.01, max_iter=12, show_pbar=False).run()
-        assert nrmse(ours.images(kspace)[0, 0] / 1.01, theirs) < 0.01
+        assert nrmse(ours.images(kspace)[0, 0] / 1.01, theirs) < 1e-3
 
     def test_predicts_samples_it_has_not_seen(self, brain, rng):
         """One tenth of the samples is left out; the image made from the others must say what they are."""
@@ -286,10 +286,10 @@ class TestMeasuredBrain:
         reconstructor = Reconstructor(kspace=thinned)
         predicted = acquisition(every, reconstructor.csm)(reconstructor.images(thinned)).numpy()
         held = np.broadcast_to(left_out[:, None], kspace.data.shape)
-        assert nrmse(predicted[held], kspace.data[held]) < 0.75
+        assert nrmse(predicted[held], kspace.data[held]) < 0.5
         assert full.own.images.isfinite().all()
 
-    @pytest.mark.parametrize(("acceleration", "bar"), [(2.0, 0.12), (3.0, 0.2)])
+    @pytest.mark.parametrize(("acceleration", "bar"), [(2.0, 0.1), (3.0, 0.18)])
     def test_undersampled_lines(self, brain, acceleration, bar):
         kspace, _ = brain
         mask = cartesian_mask(1, kspace.matrix, acceleration, centre_fraction=0.1)
@@ -303,7 +303,7 @@ class TestMeasuredBrain:
         traj = (coordinates[None] * np.pi / 128).astype(np.float32)
         empty = np.zeros((1, kspace.n_coils, *traj.shape[1:3]), np.complex64)
         errors = self.errors(brain, KSpace(data=empty, traj=traj, matrix=kspace.matrix, fov=kspace.fov))
-        assert errors["cg-sense"] < 0.15
+        assert errors["cg-sense"] < 0.06
         assert errors["cg-sense"] < 0.8 * errors["adjoint"]
 
     @staticmethod
