@@ -1,4 +1,4 @@
-"""Small stand-ins for the files a reader of the READMEs would bring: echoes, two maps, a DICOM folder, graded images."""
+"""Small stand-ins for the files a reader of the READMEs would bring: images, raw data, data sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medcore.datasets.phantoms import drawn_grades, relaxation_phantom
-from medcore.io import write_nifti
+from medcore.io import write_ismrmrd, write_nifti
+from puq_qmri.simulation import SimulationSettings, simulate
 
 ECHO_TIMES = (0.010, 0.025, 0.050, 0.090, 0.150, 0.250)
 AFFINE = np.diag([2e-3, 2e-3, 5e-3, 1.0])
@@ -45,6 +46,11 @@ def _map(scale: float) -> Callable[[Path], None]:
         write_nifti(path, scale * _echo_images()[0], AFFINE)
 
     return make
+
+
+def _raw_data(path: Path) -> None:
+    kspace, _ = simulate(SimulationSettings(model="t2", size=48, n_coils=4, acceleration=2.0))
+    write_ismrmrd(path, kspace)
 
 
 def _dicom(folder: Path) -> None:
@@ -90,6 +96,7 @@ STAND_INS: dict[str, Callable[[Path], None]] = {
     "echoes.nii.gz": _echoes,
     "reference.nii.gz": _map(1.0),
     "estimate.nii.gz": _map(1.02),
+    "raw-data.h5": _raw_data,
     "dicom": _dicom,
     "fundus": _graded,
 }
