@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -27,6 +28,12 @@ def data_root() -> Path:
     if not Path(name).is_dir():
         pytest.fail(f"MEDCORE_TEST_DATA={name} is not a folder")
     return Path(name)
+
+
+@pytest.fixture(autouse=True)
+def usual_log_level() -> None:
+    """Commands called in the process of the tests, and trl, change the level of all loggers and leave it so."""
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture
