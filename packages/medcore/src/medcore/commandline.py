@@ -213,13 +213,14 @@ def _common_parameters(*, writes: bool, seeded: bool, recipe: bool) -> list[insp
     return found
 
 
-def _use_config(context: typer.Context, value: Path | None) -> Path | None:
+# Typer passes a context that is no typer.Context at run time; it is known by its place.
+def _use_config(context: Any, value: Path | None) -> Path | None:
     if value is not None:
         _add_defaults(context, load_yaml(value), str(value), first=True)
     return value
 
 
-def _use_set(context: typer.Context, value: list[str] | None) -> list[str] | None:
+def _use_set(context: Any, value: list[str] | None) -> list[str] | None:
     for assignment in value or []:
         given: dict[str, Any] = {}
         set_value(given, assignment)
@@ -227,7 +228,7 @@ def _use_set(context: typer.Context, value: list[str] | None) -> list[str] | Non
     return value
 
 
-def _add_defaults(context: typer.Context, given: dict[str, Any], what: str, *, first: bool) -> None:
+def _add_defaults(context: Any, given: dict[str, Any], what: str, *, first: bool) -> None:
     """Make `given` the defaults of the command's options; ``--set`` wins over ``--config`` wherever it stands."""
     names = {
         flag.lstrip("-").replace("-", "_"): p.name

@@ -25,8 +25,10 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch
 Method = Annotated[Literal["cg-sense", "adjoint"], typer.Option(help="How images are made.")]
 Uncertainty = Annotated[Literal["pseudo-replica", "none"], typer.Option(help="How the noise of the images is measured.")]
 Replicas = Annotated[int, typer.Option(min=2, help="Repetitions of pseudo-replica.")]
-Iterations = Annotated[int, typer.Option(min=1, help="Most iterations of cg-sense.")]
-Regularisation = Annotated[float, typer.Option(min=0, help="Tikhonov weight of cg-sense.")]
+Iterations = Annotated[
+    int | None, typer.Option(min=1, help="Most iterations of cg-sense, by default as many as it needs up to a bound.")
+]
+Regularisation = Annotated[float | None, typer.Option(min=0, help="Tikhonov weight of cg-sense, by default a small one.")]
 Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(help="Non-uniform Fourier transform.")]
 
 
@@ -130,8 +132,8 @@ def recon(
     method: Method = "cg-sense",
     uncertainty: Uncertainty = "pseudo-replica",
     replicas: Replicas = 32,
-    iterations: Iterations = 40,
-    regularisation: Regularisation = 0.0,
+    iterations: Iterations = None,
+    regularisation: Regularisation = None,
     backend: Backend = "auto",
     te: Te = None,
     ti: Ti = None,
@@ -230,8 +232,8 @@ def run_command(
     method: Method = "cg-sense",
     uncertainty: Uncertainty = "pseudo-replica",
     replicas: Replicas = 32,
-    iterations: Iterations = 40,
-    regularisation: Regularisation = 0.0,
+    iterations: Iterations = None,
+    regularisation: Regularisation = None,
     backend: Backend = "auto",
     te: Te = None,
     ti: Ti = None,
@@ -361,20 +363,20 @@ def _settings(
     method: Any,
     uncertainty: Any,
     replicas: int,
-    iterations: int,
-    regularisation: float,
+    iterations: int | None,
+    regularisation: float | None,
     backend: Any,
     model: str | None,
     device: str,
 ) -> PipelineSettings:
+    """Settings with the options that were given; the others keep their own defaults."""
     from puq_qmri.pipeline import PipelineSettings
     from puq_qmri.reconstruction import ReconstructionSettings
 
-    reconstruction = ReconstructionSettings(
-        method=method, max_iterations=iterations, regularisation=regularisation, backend=backend
-    )
+    given: dict[str, Any] = {"max_iterations": iterations, "regularisation": regularisation}
+    chosen = {key: value for key, value in given.items() if value is not None}
     return PipelineSettings(
-        reconstruction=reconstruction,
+        reconstruction=ReconstructionSettings(method=method, backend=backend, **chosen),
         uncertainty=uncertainty,
         n_replicas=replicas,
         model=model,

@@ -1,0 +1,42 @@
+"""The demonstration as a user runs it: two measurements, honest numbers, pages that exist."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medcore.atomic import verify_directory
+from puq_qmri.demo import parts
+from puq_qmri.simulation import SimulationSettings
+
+
+def test_the_demonstration_uses_default_settings_and_the_seed_it_is_given() -> None:
+    made = parts(7)
+    assert made["t2"] == SimulationSettings(model="t2", trajectory="cartesian", seed=7)
+    assert made["t1"] == SimulationSettings(model="t1", trajectory="radial", seed=7)
+
+
+@pytest.mark.integration
+def test_the_demonstration_reports_what_the_files_say(
+    run_cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    output = tmp_path / "demo"
+    done = run_cli("demo", "-o", output, "--json", timeout=280)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    for name in ("t2", "t1"):
+        verify_directory(output / name / "maps")
+        again = run_cli("evaluate", output / name / "maps", output / name / "scan_truth", "--json")
+        said = facts["results"][name]
+        assert json.loads(again.stdout)["results"][f"{name.upper()}map"] == said
+        assert 0 < said["pure"]["median_relative_error"] < 0.5
+    verify_directory(output)
+    for page in facts["reports"]:
+        text = Path(page).read_text()
+        assert "<img " in text or page == str(output / "report.html")
+        assert str(tmp_path) not in text, "a page names a folder of this machine"
+    assert f"{100 * facts['results']['t2']['pure']['coverage']:.1f} %" in (output / "report.html").read_text()
