@@ -175,7 +175,7 @@ def _sampling(settings: SimulationSettings, n_contrasts: int) -> tuple[NDArray[n
         if settings.acceleration == 1:
             return None, None
         # Coil maps need some central lines, also of a small matrix.
-        centre = max(0.08, min(8, round(size / settings.acceleration) // 2) / size)
+        centre = max(0.08, min(8, max(4, round(size / settings.acceleration) // 2)) / size)
         return None, cartesian_mask(n_contrasts, (1, size, size), settings.acceleration, centre_fraction=centre, seed=settings.seed)
     if settings.trajectory == "radial":
         spokes = max(1, round(np.pi / 2 * size / settings.acceleration))
