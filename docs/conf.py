@@ -19,7 +19,8 @@ apidoc_modules = [
     for folder, name in [("medcore", "medcore"), ("puq-qmri", "puq_qmri"), ("vrft-aug", "vrft_aug")]
 ]
 autodoc_typehints = "none"
-autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True}
+# Every object is described once, in the module that defines it, and not again where a package offers it.
+autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": True, "ignore-module-all": True}
 numpydoc_show_class_members = False
 # The lists of modules that apidoc adds are reached through the packages themselves.
 exclude_patterns = ["_build", "*/reference/modules.rst"]
