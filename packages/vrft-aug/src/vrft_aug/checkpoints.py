@@ -118,7 +118,7 @@ class ExactResume:
         target = self.model if model is None else model
         sharded = getattr(self, "is_deepspeed_enabled", False) or getattr(self, "is_fsdp_enabled", False)
         if isinstance(target, PeftModel) or sharded:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
             if isinstance(target, PeftModel) and not sharded:
                 check_adapter(target, Path(resume_from_checkpoint))
             return

@@ -7,7 +7,10 @@ mild cases are called "none", as reports do that miss small findings. Then
 - *full method*: first a perception stage (boxes around the fluid, IoU reward), then grading with accuracy, fuzzy multi-grade,
   recitation and format rewards and with knowledge in the prompt. Both get the same number of RL completions.
 
-The settings below were chosen on data seeds 101 and 102 (``--seed 101``), never on the seeds that are reported.
+The settings below were chosen on seeds 101 and 102, never on the seeds that are reported: noise and missed fraction so that the warm
+start is clearly worse than what can be reached, step counts so that all of it takes two minutes. At seeds 101 and 102 the full method was
+not better than plain RL at equal budget: the tiny policy hardly gains from boxes, and its thoughts share no four words with the knowledge,
+so the recitation reward stays 0. Nothing was changed to alter that.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ from vrft_aug.recipe import (
     WarmStartSettings,
 )
 from vrft_aug.report import LABELS, change, interval
-from vrft_aug.stages import Run, check_output, clear_run, run_recipe
+from vrft_aug.run_folder import check_output, clear_run
+from vrft_aug.stages import Run, run_recipe
 
 _LOG = logging.getLogger(__name__)
 GRADES = ("none", "mild", "moderate", "severe")
@@ -67,12 +71,12 @@ class DemoSettings:
     seed: int = 0
     train: int = 600
     held_out: int = 256
-    noise: float = 30.0
+    noise: float = 45.0
     warm_steps: int = 240
-    missed_fraction: float = 0.7
+    missed_fraction: float = 0.5
     steps: int = 50
     """Steps of reinforcement learning of each method, 128 completions each."""
-    perception_steps: int = 20
+    perception_steps: int = 15
     """How many of them the full method spends on boxes."""
     learning_rate: float = 6e-4
     recitation: float = -0.2
@@ -169,6 +173,8 @@ def run_demo(
         See :func:`vrft_aug.stages.run_recipe`.
     """
     settings, output = settings or DemoSettings(), Path(output)
+    if not (output / "warm-start").is_dir():
+        check_output(output, resume=False, force=False)
     check_output(output / "warm-start", resume=False, force=force)
     record = RunRecord(command="vrft-aug demo", settings=settings, seed=settings.seed)
     with resources.as_file(resources.files("vrft_aug").joinpath("demo_knowledge.yaml")) as knowledge:
@@ -182,14 +188,15 @@ def run_demo(
             return run_recipe(recipe, output / name, force=force, say=lambda text: say(f"  {text}"))
 
         runs = {"plain RL": train("plain-rl", plain), "full method": train("full-method", perception, reasoning)}
-        zero = _zero_shot(base, plain, evaluation)
+        zero = _judged(base, plain, evaluation)
+        seen = _judged(runs["full method"].folder / "stages" / "1-perception" / "policy", perception, evaluation)
     results = {
         "zero-shot": zero,
         "supervised warm start": runs["plain RL"].evaluations["start"][-1],
         "plain RL": runs["plain RL"].evaluations["final"][-1],
         "full method": runs["full method"].evaluations["final"][-1],
     }
-    summary = _summary(results, runs, settings)
+    summary = _summary(results, runs, seen, settings)
     _page(output, summary, results, record.as_dict())
     write_json(output / "report.json", summary)
     record.write(output)
@@ -218,12 +225,14 @@ def _warm_start(
     return folder / "base", policy
 
 
-def _zero_shot(base: Path, plain: StageSettings, evaluation: EvaluationSettings) -> EvaluationResult:
-    model, processor = load_policy(ModelSettings(path=str(base)))
-    return evaluate_policy(model, processor, load_rows(plain, part="held_out"), evaluation, name="zero-shot")
+def _judged(policy: Path, stage: StageSettings, evaluation: EvaluationSettings) -> EvaluationResult:
+    model, processor = load_policy(ModelSettings(path=str(policy)))
+    return evaluate_policy(model, processor, load_rows(stage, part="held_out"), evaluation, name=stage.name)
 
 
-def _summary(results: dict[str, EvaluationResult], runs: dict[str, Any], settings: DemoSettings) -> dict[str, Any]:
+def _summary(
+    results: dict[str, EvaluationResult], runs: dict[str, Any], seen: EvaluationResult, settings: DemoSettings
+) -> dict[str, Any]:
     budgets = {
         name: {
             "completions": sum(s.completions for s in run.ledger.stages.values()),
@@ -237,7 +246,11 @@ def _summary(results: dict[str, EvaluationResult], runs: dict[str, Any], setting
         "settings": to_mapping(settings),
         "held_out": results["zero-shot"].as_dict()["n"],
         "methods": {name: result.as_dict() for name, result in results.items()},
-        "localisation": {"before": boxes["start"][0].as_dict(), "after": boxes["final"][0].as_dict()},
+        "localisation": {
+            "warm start": boxes["start"][0].as_dict(),
+            "after perception": seen.as_dict(),
+            "after reasoning": boxes["final"][0].as_dict(),
+        },
         "budgets": budgets,
         "differences": {
             f"{after} - {before}": change(results[before], results[after])
@@ -277,10 +290,9 @@ def _page(output: Path, summary: dict[str, Any], results: dict[str, EvaluationRe
             names = [*result.classes, *(["unreadable"] if matrix.shape[1] > len(result.classes) else [])]
             page.figure(confusion_figure(matrix, names), f"{name}: answered against true grades.")
     page.section("Boxes")
-    before, after = (from_mapping(MetricResult, summary["localisation"][k]["metrics"]["mean_iou"]) for k in ("before", "after"))
-    page.text(
-        f"Mean IoU of the box around the fluid: {interval(before)} after the warm start, {interval(after)} at the end of the full method."
-    )
+    found = {name: from_mapping(MetricResult, part["metrics"]["mean_iou"]) for name, part in summary["localisation"].items()}
+    page.text("Mean IoU of the full method's boxes around the fluid. Grading, which comes last, does not practise boxes.")
+    page.table(["policy", "mean IoU"], [[name, interval(value)] for name, value in found.items()])
     page.section("What it took")
     page.table(
         ["method", "completions", "completion tokens", "time [s]"], [[n, *b.values()] for n, b in summary["budgets"].items()]

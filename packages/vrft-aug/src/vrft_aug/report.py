@@ -143,8 +143,8 @@ def _results(page: Report, evaluations: Mapping[str, Sequence[EvaluationResult]]
     )
     table = []
     for before, after in zip(evaluations["start"], evaluations["final"], strict=True):
-        for key, result in after.metrics.items():
-            table.append([f"{after.name}: {LABELS[key]}", interval(before.metrics[key]), interval(result), len(after.predictions)])
+        for key, metric in after.metrics.items():
+            table.append([f"{after.name}: {LABELS[key]}", interval(before.metrics[key]), interval(metric), len(after.predictions)])
     page.table(["held-out set and metric", "before reinforcement learning", "after", "images"], table)
     for result in evaluations["final"]:
         if result.confusion is None:

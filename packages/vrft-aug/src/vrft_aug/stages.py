@@ -15,8 +15,8 @@ same weights as one that was not.
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,18 +26,19 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from medcore.atomic import atomic_directory, check_writable, lock, sweep, verify_directory, write_json
-from medcore.errors import ConfigError, InputError, MedcoreError, OutputError, OutputExistsError
+from medcore.atomic import atomic_directory, check_writable, sweep, write_json
+from medcore.errors import ConfigError
 from medcore.provenance import RunRecord
 from vrft_aug import checkpoints, prompts
 from vrft_aug.data import load_rows, load_stages
 from vrft_aug.evaluation import EvaluationResult, evaluate_policy, write_evaluation
 from vrft_aug.hooks import RefinementHook
-from vrft_aug.ledger import LEDGER, WARM_START, Ledger, StageRecord, fingerprint
+from vrft_aug.ledger import WARM_START, Ledger, StageRecord, fingerprint
 from vrft_aug.models import build_tiny_model, known_deprecations, load_policy, prepare, quiet_progress, save_policy
 from vrft_aug.recipe import Recipe
 from vrft_aug.report import write_report
 from vrft_aug.rewards import build_reward
+from vrft_aug.run_folder import check_output, clear_run, complete, held, publish_final
 from vrft_aug.trainer import build_trainer, grpo_arguments
 from vrft_aug.warmstart import build_warm_start, weaken
 
@@ -149,7 +150,7 @@ class Run:
 
     def build_base(self) -> None:
         """Make the tiny model, if the recipe names it and it is not there."""
-        if self.recipe.model.path != "tiny" or _complete(self.folder / "base"):
+        if self.recipe.model.path != "tiny" or complete(self.folder / "base"):
             return
         self.say("building the tiny model")
         with atomic_directory(self.folder / "base", force=True) as temporary:
@@ -204,7 +205,7 @@ class Run:
         folder = self.stage_folder(name)
         policy = folder / "policy"
         record = ledger.stages.get(name)
-        if record is not None and record.state == "complete" and _complete(policy):
+        if record is not None and record.state == "complete" and complete(policy):
             self.say(f"{name}: done before")
             return policy
         shutil.rmtree(folder / "trainer", ignore_errors=True)
@@ -269,7 +270,7 @@ def run_recipe(
     output = Path(output)
     check_output(output, resume=resume, force=force)
     run = Run(recipe, output, hooks=hooks, say=say)
-    with _held(output):
+    with held(output):
         if force and not resume:
             clear_run(output)
         sweep(output)
@@ -281,7 +282,7 @@ def run_recipe(
         start = policy = run.warm_start(ledger)
         for number in range(len(recipe.stages)):
             policy = run.stage(ledger, number, policy)
-        _publish_final(Path(policy), output / "final")
+        publish_final(Path(policy), output / "final")
         say("evaluating on held-out images")
         evaluations = {"start": run.evaluate(start), "final": run.evaluate(output / "final")}
         write_evaluation(output, evaluations, recipe.evaluation)
@@ -335,65 +336,6 @@ def evaluate_folder(
     return results
 
 
-def check_output(output: Path, *, resume: bool, force: bool) -> None:
-    """Refuse an output folder that would mix or destroy something.
-
-    Raises
-    ------
-    OutputExistsError, OutputError
-        If it holds a run and neither `resume` nor `force` is given, holds anything else, or cannot be written.
-    """
-    if (output / LEDGER).is_file():
-        if not (resume or force):
-            raise OutputExistsError(output)
-        check_writable(output / LEDGER, force=True)
-        return
-    if output.exists() and (not output.is_dir() or any(p.name != ".lock" for p in output.iterdir())):
-        raise OutputError(output, "exists and is not a run of this program", "choose another output folder")
-    check_writable(output, force=True)
-
-
-@contextlib.contextmanager
-def _held(output: Path) -> Iterator[None]:
-    """Hold the run's folder; a folder in which nothing was begun vanishes again."""
-    made = not output.exists()
-    try:
-        with lock(output):
-            yield
-    except MedcoreError:
-        if made and not (output / LEDGER).exists():
-            shutil.rmtree(output, ignore_errors=True)
-        raise
-
-
-def clear_run(output: Path) -> None:
-    """Remove everything from a run's folder but the lock that the caller holds."""
-    for entry in output.iterdir():
-        if entry.name == ".lock":
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _publish_final(policy: Path, final: Path) -> None:
-    if _complete(final):
-        return
-    with atomic_directory(final, force=True) as temporary:
-        for file in policy.iterdir():
-            if file.name != "manifest.json":
-                shutil.copy2(file, temporary / file.name)
-
-
-def _complete(folder: Path) -> bool:
-    try:
-        verify_directory(folder)
-    except InputError:
-        return False
-    return True
-
-
 def _check_model(recipe: Recipe) -> None:
     """Fail early where the model's processor cannot be loaded."""
     from vrft_aug.models import load_processor
@@ -425,8 +367,7 @@ def _summary(trainer: Any, n_rows: int, wall: float) -> StageRecord:
 
 def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Log entries without numbers that JSON cannot hold."""
-    keep = lambda v: not isinstance(v, float) or abs(v) < float("inf")  # noqa: E731
-    return [{k: v for k, v in entry.items() if keep(v)} for entry in history]
+    return [{k: v for k, v in entry.items() if not isinstance(v, float) or math.isfinite(v)} for entry in history]
 
 
 def _facts(rows: Any) -> list[dict[str, Any]]:

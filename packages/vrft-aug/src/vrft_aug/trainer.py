@@ -152,8 +152,8 @@ def grpo_arguments(stage: StageSettings, folder: Path, *, seed: int) -> GRPOConf
 
 def _save_steps(what: str, wanted: Any, arguments: GRPOConfig) -> int:
     """Steps between checkpoints: a whole number of generation rounds, since a resumed run begins with a new round."""
-    rounds = arguments.steps_per_generation * arguments.num_iterations  # micro-steps that share one generation
-    boundary = rounds // math.gcd(rounds, arguments.gradient_accumulation_steps)
+    rounds = int(arguments.steps_per_generation * arguments.num_iterations)  # micro-steps that share one generation
+    boundary = rounds // math.gcd(rounds, int(arguments.gradient_accumulation_steps))
     if wanted is None:
         return boundary * max(1, round(10 / boundary))
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1 or wanted % boundary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -43,7 +44,17 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_a_run_leaves_a_verified_policy_and_its_report(finished):
     folder = finished.folder
     names = {p.name for p in folder.iterdir()}
-    expected = {"ledger.json", "base", "stages", "final", "evaluation.json", "predictions.jsonl", "report.html", "report.json", "run.json"}
+    expected = {
+        "ledger.json",
+        "base",
+        "stages",
+        "final",
+        "evaluation.json",
+        "predictions.jsonl",
+        "report.html",
+        "report.json",
+        "run.json",
+    }
     assert expected <= names
     verify_directory(folder / "final")
     ledger = json.loads((folder / "ledger.json").read_text())
@@ -56,7 +67,7 @@ def test_a_run_leaves_a_verified_policy_and_its_report(finished):
 def test_every_stage_changes_the_policy(finished):
     stages = finished.folder / "stages"
     chain = [finished.folder / "base", *(stages / n / "policy" for n in ("0-warm-start", "1-perception", "2-reasoning"))]
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in itertools.pairwise(chain):
         assert not equal(weights(before), weights(after)), after
     assert equal(weights(chain[-1]), weights(finished.folder / "final"))
 
@@ -139,7 +150,7 @@ def test_an_unreadable_ledger_is_an_input_error(tmp_path, finished, small, as_re
     out = tmp_path / "out"
     out.mkdir()
     (out / "ledger.json").write_text("{")
-    with pytest.raises(InputError, match="ledger.json: cannot be read"):
+    with pytest.raises(InputError, match=r"ledger\.json: cannot be read"):
         run_recipe(as_recipe(small), out, resume=True)
 
 

@@ -130,13 +130,11 @@ def _chat_template(path: str | Path, tokenizer: Any, *, local: bool) -> str | No
 def _limit_pixels(images: Any, low: int | None, high: int | None) -> None:
     if low is None and high is None:
         return
-    if not hasattr(images, "size") or not {"shortest_edge", "longest_edge"} <= set(images.size):
+    limits = dict(getattr(images, "size", None) or {})
+    if limits.get("shortest_edge") is None or limits.get("longest_edge") is None:
         raise InputError("model.min_pixels", f"has no meaning for {type(images).__name__}", "leave min_pixels and max_pixels out")
-    size = {"shortest_edge": low or images.size["shortest_edge"], "longest_edge": high or images.size["longest_edge"]}
-    images.size = size
-    for name, value in (("min_pixels", size["shortest_edge"]), ("max_pixels", size["longest_edge"])):
-        if hasattr(images, name):
-            setattr(images, name, value)
+    # In this family the two "edges" are areas in pixels.
+    images.size = type(images.size)(shortest_edge=low or limits["shortest_edge"], longest_edge=high or limits["longest_edge"])
 
 
 def _short(error: BaseException) -> str:
