@@ -268,9 +268,7 @@ def test_a_stopped_run_leaves_no_result_and_no_obstacle(run_cli: Run, tmp_path: 
     assert run_cli("simulate", "-o", scan, "--size", 64, "--coils", 4, "-q").returncode == 0
     before = digest(tmp_path)
     program = [
-        sys.executable,
-        "-c",
-        "from puq_qmri.cli import main; main()",
+        *PROGRAM,
         "run",
         str(scan),
         "-o",
@@ -296,9 +294,7 @@ def test_a_stopped_run_leaves_no_result_and_no_obstacle(run_cli: Run, tmp_path: 
 def test_killing_the_writer_at_any_moment_leaves_a_whole_result_or_none(echoes: Path) -> None:
     output = echoes.parent / "maps"
     program = [
-        sys.executable,
-        "-c",
-        "from puq_qmri.cli import main; main()",
+        *PROGRAM,
         "fit",
         str(echoes),
         "-o",
@@ -407,10 +403,13 @@ class TestRealData:
         source = data_root / "sigpy-brain-kspace" / "cartesian_ksp.npy"
         done = run_cli("recon", source, "-o", tmp_path / "images", "--replicas", 4, "--json")
         assert done.returncode == 0, done.stderr
+        # One sample in eight was measured, densely in the centre: zero-filled coil images are a blurred brain.
         kspace = np.load(source)
         coils = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
-        expected = np.sqrt((np.abs(coils) ** 2).sum(axis=0))
+        blurred = np.sqrt((np.abs(coils) ** 2).sum(axis=0))
         found = read_nifti(tmp_path / "images" / "part-mag_images.nii.gz").data[0, 0]
-        bright = expected > 0.1 * expected.max()
-        assert np.corrcoef(found[bright], expected[bright])[0, 1] > 0.98
+        bright = blurred > 0.1 * blurred.max()
+        assert np.corrcoef(found[bright], blurred[bright])[0, 1] > 0.9
+        edges = [np.mean(np.abs(np.diff(image, axis=0))) / np.mean(image) for image in (found, blurred)]
+        assert edges[0] > 1.5 * edges[1]
         assert json.loads(done.stdout)["noise_source"] == "outer k-space, an upper bound"

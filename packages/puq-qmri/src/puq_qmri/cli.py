@@ -35,6 +35,8 @@ Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(hel
 @commandline.command(app, writes=True, seeded=True)
 def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
     """Simulate, reconstruct, fit and judge a T2 and a T1 measurement; about a minute."""
+    import torch
+
     from medcore.atomic import check_writable
     from puq_qmri.demo import EVALUATION, main_results, parts, run_demo
     from puq_qmri.results import REPORT
@@ -42,6 +44,8 @@ def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
     if run.dry_run:
         return _plan(run, [], f"simulation, reconstruction, fit and evaluation of {', '.join(parts(run.seed))}", [output])
     check_writable(output, force=run.force or _is_empty(output))
+    # Its transforms are small: on a busy machine several threads wait for each other and take many times as long.
+    torch.set_num_threads(1)
     done = run_demo(output, seed=run.seed, force=run.force, say=run.say)
     results: dict[str, Any] = {}
     for part in done:

@@ -96,7 +96,7 @@ def evaluation_report(
 
 def agreement_table(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of errors, relaxation times in milliseconds."""
-    columns = ["map", "unit", "region", "voxels", "missing", "median |error| [%]", "bias", "limits of agreement", "NRMSE", "CCC"]
+    columns = ["map", "region", "voxels", "missing", "median error [%]", "bias", "limits of agreement", "NRMSE", "CCC"]
     rows = []
     for found in evaluations:
         scale, unit = _scale(found.map_name)
@@ -104,8 +104,7 @@ def agreement_table(evaluations: Sequence[Evaluation]) -> tuple[list[str], list[
         low, high = value["loa_low"], value["loa_high"]
         rows.append(
             [
-                found.map_name,
-                unit,
+                f"{found.map_name} [{unit}]",
                 found.region,
                 found.voxels,
                 found.missing,
@@ -424,8 +423,8 @@ def _comparison(page: Report, name: str, maps: MapFolder, reference: MapFolder) 
     inside = np.isfinite(reference.maps[name]) & (reference.maps[name] != 0)
     shown: dict[str, Any] = {"affine": maps.affine, "slices": 1}
     page.figure(
-        map_figure({"reference": reference.maps[name], "estimate": maps.maps[name]}, quantity=quantity, **shown),
-        f"{name}, reference and estimate.",
+        map_figure({"reference": reference.maps[name], "estimate": maps.maps[name]}, quantity=quantity, mask=inside, **shown),
+        f"{name}, reference and estimate, where the reference has a value.",
     )
     difference = errors(maps, reference, name)
     if not np.isfinite(difference[inside]).any():
