@@ -1,7 +1,7 @@
 """``vrft-aug demo``: four ways to a policy on drawn chest films, compared on held-out ones. A cartoon of the method, nothing downloaded.
 
-The films show fluid in one lung; its height is the grade. Everybody starts from one supervised warm start on weak labels, in which most
-mild cases are called "none", as reports do that miss small findings. Then
+The films show fluid in one lung; its height is the grade. Everybody starts from one supervised warm start on weak labels, in which half of
+the mild cases are called "none", as reports do that miss small findings. Then
 
 - *plain RL*: accuracy and format rewards;
 - *full method*: first a perception stage (boxes around the fluid, IoU reward), then grading with accuracy, fuzzy multi-grade,
@@ -55,7 +55,7 @@ GRADES = ("none", "mild", "moderate", "severe")
 METHODS = ("zero-shot", "supervised warm start", "plain RL", "full method")
 _EXPLANATION = """\
 The films are drawn: fluid in one lung, its height is the grade. All methods start from one supervised warm start on weak labels, in which \
-most mild cases are called "none", as reports do that miss small findings.
+half of the mild cases are called "none", as reports do that miss small findings.
 
 Plain RL has rewards for accuracy and format. The full method first learns to put boxes around the fluid (IoU reward), then grades with \
 rewards for accuracy, for nearness of the grade (fuzzy multi-grade), against recitation, and for format, with knowledge in the prompt. \

@@ -85,7 +85,7 @@ def test_nothing_but_the_policy_stays_of_a_stage(finished):
         assert {p.name for p in stage.iterdir()} == {"policy", "log.json"}
 
 
-@pytest.mark.parametrize(("stage", "step"), [("perception", 1), ("reasoning", 3)])
+@pytest.mark.parametrize(("stage", "step"), [pytest.param("perception", 1, marks=pytest.mark.integration), ("reasoning", 3)])
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, small, as_recipe, finished, stage, step):
     recipe, out = as_recipe(small), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
@@ -111,6 +111,7 @@ def test_resume_of_a_finished_run_trains_nothing(tmp_path, finished, small, as_r
     assert first == second
 
 
+@pytest.mark.integration
 def test_resume_passes_over_a_damaged_checkpoint(tmp_path, small, as_recipe, finished):
     recipe, out = as_recipe(small), tmp_path / "out"
     small["stages"][1]["grpo"]["save_steps"] = 1
