@@ -14,7 +14,7 @@ from puq_qmri.demo import parts
 from puq_qmri.simulation import SimulationSettings
 
 
-def test_the_demonstration_changes_nothing_but_the_sampling_and_uses_the_seed_it_is_given() -> None:
+def test_the_demonstration_changes_nothing_but_matrix_and_sampling_and_uses_the_seed_it_is_given() -> None:
     made = parts(7)
     assert made["t2"] == SimulationSettings(model="t2", trajectory="cartesian", size=96, acceleration=2.0, seed=7)
     assert made["t1"] == SimulationSettings(model="t1", size=96, trajectory="radial", seed=7)
