@@ -68,7 +68,7 @@ def lint(session: nox.Session) -> None:
     session.install("ruff", "codespell", *CONSTRAINTS)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
-    session.run("codespell", "README.md", "docs", "packages", "tools", "benchmarks", "noxfile.py")
+    session.run("codespell", "README.md", "CONTRIBUTING.md", "docs", "packages", "tools", "benchmarks", "noxfile.py")
     session.run("python", "tools/check_versions.py")
 
 
