@@ -11,9 +11,10 @@ from medcore.io import ImageSeries
 from puq_qmri.evaluation import evaluate
 from puq_qmri.fitting import FitResult
 from puq_qmri.pipeline import fit_images
-from puq_qmri.report import agreement_table, confidence_table, coverage_line, evaluation_report, example_voxels, maps_report
+from puq_qmri.report import agreement_table, confidence_table, coverage_line, evaluation_report, maps_report
 from puq_qmri.results import MapFolder
 from puq_qmri.signal_models import get_model
+from puq_qmri.voxel_fits import example_voxels
 
 TE = np.array([0.01, 0.02, 0.04, 0.07, 0.1])
 RECORD = {"command": "puq-qmri fit", "exit_state": "complete", "versions": {"puq-qmri": "0"}, "settings": {}}

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from medcore import commandline
 from medcore.commandline import Invocation
-
-if TYPE_CHECKING:
-    from puq_qmri.pipeline import PipelineSettings
+from puq_qmri.commands import (
+    checked_device,
+    finite_or_none,
+    fit_facts,
+    given_times,
+    is_empty,
+    pipeline_settings,
+    replica_progress,
+    say_maps,
+    say_plan,
+    start_record,
+)
 
 app = commandline.application(
     "puq-qmri", "puq-qmri", "T1 and T2 maps from undersampled k-space, with a confidence for every voxel."
@@ -42,8 +51,8 @@ def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
     from puq_qmri.results import REPORT
 
     if run.dry_run:
-        return _plan(run, [], f"simulation, reconstruction, fit and evaluation of {', '.join(parts(run.seed))}", [output])
-    check_writable(output, force=run.force or _is_empty(output))
+        return say_plan(run, [], f"simulation, reconstruction, fit and evaluation of {', '.join(parts(run.seed))}", [output])
+    check_writable(output, force=run.force or is_empty(output))
     # Its transforms are small: on a busy machine several threads wait for each other and take many times as long.
     torch.set_num_threads(1)
     done = run_demo(output, seed=run.seed, force=run.force, say=run.say)
@@ -107,12 +116,12 @@ def simulate(
     )
     truth_folder = output.with_name(f"{output.name.split('.')[0]}_truth")
     if run.dry_run:
-        return _plan(
+        return say_plan(
             run, [], f"a {model} measurement of {anatomy}, {trajectory}, acceleration {acceleration:g}", [output, truth_folder]
         )
     record = RunRecord(command="puq-qmri simulate", settings=settings, seed=run.seed)
     for path in (output, truth_folder):
-        check_writable(path, force=run.force or _is_empty(path))
+        check_writable(path, force=run.force or is_empty(path))
     kspace, truth = measure(settings)
     write_truth(truth_folder, truth, kspace, record, force=run.force)
     write_ismrmrd(output, kspace, force=run.force)
@@ -149,12 +158,12 @@ def recon(
     from puq_qmri.report import images_report
     from puq_qmri.results import write_result
 
-    settings = _settings(run, method, uncertainty, replicas, iterations, regularisation, backend, None, device)
-    record = _start(run, "recon", settings, [scan], output)
-    kspace = open_scan(scan, _given_times(te, ti))
+    settings = pipeline_settings(run, method, uncertainty, replicas, iterations, regularisation, backend, None, device)
+    record = start_record(run, "recon", settings, [scan], output)
+    kspace = open_scan(scan, given_times(te, ti))
     if run.dry_run:
-        return _plan(run, [scan], f"images of {kspace.n_contrasts} contrasts by {method}, uncertainty {uncertainty}", [output])
-    images = reconstruct_images(kspace, settings, progress=_progress(run))
+        return say_plan(run, [scan], f"images of {kspace.n_contrasts} contrasts by {method}, uncertainty {uncertainty}", [output])
+    images = reconstruct_images(kspace, settings, progress=replica_progress(run))
     record.extra = images.summary()
     write_result(output, record, page=lambda c: images_report(f"Images of {scan.name}", images, c), images=images, force=run.force)
     for repair in kspace.repairs:
@@ -196,7 +205,7 @@ def fit(
     from puq_qmri.results import write_result
 
     options = ImageOptions(
-        times=_given_times(te, ti),
+        times=given_times(te, ti),
         series=tuple(series or ()),
         incomplete=incomplete,
         frame_type=frame_type,
@@ -204,15 +213,15 @@ def fit(
     )
     inputs = [*images, *([mask] if mask else []), *([Path(sigma)] if sigma and Path(sigma).is_file() else [])]
     settings = {"model": model, "sigma": sigma, "signal": signal, "mask": mask, "images": options, "device": device}
-    record = _start(run, "fit", settings, inputs, output)
+    record = start_record(run, "fit", settings, inputs, output)
     found, written = open_images(images, options)
     deviation = open_deviation(sigma, found) if sigma not in {None, "none"} else written if sigma is None else None
     region = None if mask is None else open_mask(mask, found)
     name = resolve_model(model, found)
     if run.dry_run:
-        return _plan(run, inputs, f"fit of model {name} to {found.n_contrasts} contrasts of {found.shape} voxels", [output])
-    result = fit_images(found, name, sigma=deviation, mask=region, signal=signal, device=_device(device))
-    facts = _facts(result, found, region, deviation)
+        return say_plan(run, inputs, f"fit of model {name} to {found.n_contrasts} contrasts of {found.shape} voxels", [output])
+    result = fit_images(found, name, sigma=deviation, mask=region, signal=signal, device=checked_device(device))
+    facts = fit_facts(result, found, region, deviation)
     record.extra = facts
     title = f"{name} fit of {images[0].name}"
     write_result(
@@ -223,7 +232,7 @@ def fit(
         maps=result,
         force=run.force,
     )
-    _say_maps(run, facts, output)
+    say_maps(run, facts, output)
     return {"output": str(output), **facts}
 
 
@@ -249,14 +258,14 @@ def run_command(
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
 
-    settings = _settings(run, method, uncertainty, replicas, iterations, regularisation, backend, model, device)
-    record = _start(run, "run", settings, [scan], output)
-    kspace = open_scan(scan, _given_times(te, ti))
+    settings = pipeline_settings(run, method, uncertainty, replicas, iterations, regularisation, backend, model, device)
+    record = start_record(run, "run", settings, [scan], output)
+    kspace = open_scan(scan, given_times(te, ti))
     name = resolve_model(model, kspace)
     if run.dry_run:
-        return _plan(run, [scan], f"images by {method}, uncertainty {uncertainty}, fit of model {name}", [output])
-    images, result = reconstruct_and_fit(kspace, settings, progress=_progress(run))
-    facts = {**_facts(result, images.series, None, images.deviation), "reconstruction": images.summary()}
+        return say_plan(run, [scan], f"images by {method}, uncertainty {uncertainty}, fit of model {name}", [output])
+    images, result = reconstruct_and_fit(kspace, settings, progress=replica_progress(run))
+    facts = {**fit_facts(result, images.series, None, images.deviation), "reconstruction": images.summary()}
     record.extra = facts
     title = f"{name} maps of {scan.name}"
     write_result(
@@ -268,7 +277,7 @@ def run_command(
         images=images,
         force=run.force,
     )
-    _say_maps(run, facts, output)
+    say_maps(run, facts, output)
     return {"output": str(output), **facts}
 
 
@@ -287,11 +296,11 @@ def evaluate(
     from puq_qmri.results import as_series, read_maps, write_result
 
     inputs = [maps, reference, *([mask] if mask else [])]
-    record = None if output is None else _start(run, "evaluate", {"mask": mask}, inputs, output)
+    record = None if output is None else start_record(run, "evaluate", {"mask": mask}, inputs, output)
     estimate, truth = read_maps(maps), read_maps(reference)
     region = None if mask is None else open_mask(mask, as_series(truth))
     if run.dry_run:
-        return _plan(run, inputs, "comparison of the maps in both folders", [] if output is None else [output])
+        return say_plan(run, inputs, "comparison of the maps in both folders", [] if output is None else [output])
     found = compare(estimate, truth, mask=region)
     for columns, rows in (agreement_table(found), confidence_table(found)):
         run.table(columns, [["-" if cell is None else cell for cell in row] for row in rows])
@@ -316,7 +325,7 @@ def models(run: Invocation) -> dict[str, Any]:
     for name in REGISTRY.names():
         model = get_model(name)
         parameters = [
-            {"name": p.name, "map": p.map_name, "unit": p.unit, "lower": _finite(p.lower), "upper": _finite(p.upper)}
+            {"name": p.name, "map": p.map_name, "unit": p.unit, "lower": finite_or_none(p.lower), "upper": finite_or_none(p.upper)}
             for p in model.parameters
         ]
         found.append(
@@ -340,115 +349,6 @@ def doctor(run: Invocation) -> dict[str, Any]:
         words = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         run.say(f"{key.replace('_', ' '):<12} {words}")
     return facts
-
-
-def _start(run: Invocation, command: str, settings: Any, inputs: list[Path], output: Path) -> Any:
-    """Check that output can be written before anything is computed, and hash the input."""
-    from medcore.atomic import check_writable
-    from medcore.errors import InputError
-    from medcore.provenance import RunRecord
-
-    for path in inputs:
-        if not path.exists():
-            raise InputError(path, "does not exist", "check the path")
-    if not run.dry_run:
-        check_writable(output, force=run.force or _is_empty(output))
-    device = getattr(settings, "device", "cpu")
-    return RunRecord(command=f"puq-qmri {command}", settings=settings, seed=run.seed, inputs=inputs, device=device)
-
-
-def _is_empty(path: Path) -> bool:
-    """Whether it is a folder without content, which may be filled without ``--force``."""
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _settings(
-    run: Invocation,
-    method: Any,
-    uncertainty: Any,
-    replicas: int,
-    iterations: int | None,
-    regularisation: float | None,
-    backend: Any,
-    model: str | None,
-    device: str,
-) -> PipelineSettings:
-    """Settings with the options that were given; the others keep their own defaults."""
-    from puq_qmri.pipeline import PipelineSettings
-    from puq_qmri.reconstruction import ReconstructionSettings
-
-    given: dict[str, Any] = {"max_iterations": iterations, "regularisation": regularisation}
-    chosen = {key: value for key, value in given.items() if value is not None}
-    return PipelineSettings(
-        reconstruction=ReconstructionSettings(method=method, backend=backend, **chosen),
-        uncertainty=uncertainty,
-        n_replicas=replicas,
-        model=model,
-        seed=run.seed,
-        device=_device(device),
-    )
-
-
-def _device(name: str) -> str:
-    """The name of a device that is there."""
-    import torch
-
-    from medcore.errors import ConfigError
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError("--device", f"{name!r} cannot be used ({str(error).splitlines()[0]})", "use cpu") from error
-    return name
-
-
-def _given_times(te: str | None, ti: str | None) -> dict[str, tuple[float, ...]]:
-    from puq_qmri.inputs import parse_times
-
-    return {key: parse_times(text, f"--{key}") for key, text in (("te", te), ("ti", ti)) if text is not None}
-
-
-def _progress(run: Invocation) -> Any:
-    return lambda items: run.progress(items, "replicas", len(items))
-
-
-def _facts(result: Any, series: Any, mask: Any, sigma: Any) -> dict[str, Any]:
-    from puq_qmri.results import foreground, summary
-
-    inside = foreground(series.data, sigma) if mask is None else mask
-    return {
-        "model": result.model,
-        "times": result.times.tolist(),
-        "signal": result.facts.get("signal"),
-        "sigma_known": result.sigma_known,
-        "status": result.counts(),
-        "maps": summary(result, inside),
-        "repairs": list(series.repairs),
-    }
-
-
-def _say_maps(run: Invocation, facts: dict[str, Any], output: Path) -> None:
-    for repair in facts["repairs"]:
-        run.say(f"input: {repair}")
-    for name, values in facts["maps"].items():
-        if name[0] == "t" and values["voxels"]:
-            low, high = values["quartiles"]
-            spread = f", median deviation {1e3 * values['median_std']:.3g} ms" if "median_std" in values else ""
-            run.say(f"{name}: median {1e3 * values['median']:.4g} ms (quartiles {1e3 * low:.4g} to {1e3 * high:.4g} ms{spread})")
-    run.say("voxels: " + ", ".join(f"{count} {name}" for name, count in facts["status"].items() if count))
-    run.say(f"maps: {output}")
-
-
-def _plan(run: Invocation, reads: list[Path], computes: str, writes: list[Path]) -> dict[str, Any]:
-    """What ``--dry-run`` says."""
-    for word, values in (("would read", reads), ("would compute", [computes]), ("would write", writes)):
-        for value in values:
-            run.say(f"{word}: {value}")
-    return {"dry_run": True, "reads": [str(p) for p in reads], "computes": computes, "writes": [str(p) for p in writes]}
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None
 
 
 def main() -> None:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
 from medcore.io import ImageSeries
 from medcore.report import Report
-from medcore.report.figures import QUANTITIES, FitPanel, calibration_figure, fit_figure, map_figure
+from medcore.report.figures import QUANTITIES, calibration_figure, fit_figure, map_figure
 from puq_qmri.evaluation import REGIONS, Evaluation, errors
 from puq_qmri.fitting import STATUS_TEXT, FitResult, Status
-from puq_qmri.fitting.signals import to_real
 from puq_qmri.results import MapFolder, ReconstructedImages, foreground, summary
 from puq_qmri.signal_models import Parameter, SignalModel, get_model
+from puq_qmri.voxel_fits import by_interest, example_voxels, fit_panel
+from puq_qmri.voxel_fits import label as label_of
 
 _SLICES = 3
 _TIME_NAMES = {"te": "echo time", "ti": "inversion time"}
@@ -168,10 +168,6 @@ def _quantity(parameter: Parameter) -> str | None:
     return "signal" if parameter.unit == "a.u." else None
 
 
-def _label(parameter: Parameter) -> str:
-    return QUANTITIES[parameter.name].label if parameter.name in QUANTITIES else parameter.name
-
-
 def _notes(page: Report, repairs: Sequence[str]) -> None:
     for repair in repairs:
         page.status("warned", f"input: {repair}")
@@ -209,11 +205,11 @@ def _maps_section(
     page: Report, result: FitResult, model: SignalModel, inside: Bool[np.ndarray, "z y x"], series: ImageSeries
 ) -> None:
     page.section("Maps")
-    for parameter in _by_interest(model):
+    for parameter in by_interest(model):
         quantity = _quantity(parameter)
         if quantity is None:
             continue
-        values, std, label = result.maps[parameter.name], result.std[parameter.name], _label(parameter)
+        values, std, label = result.maps[parameter.name], result.std[parameter.name], label_of(parameter)
         shown: dict[str, Any] = {"affine": series.affine, "slices": _SLICES}
         page.figure(map_figure({label: values}, quantity=quantity, **shown), f"{label}, all fitted voxels. Black: no value.")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -245,17 +241,17 @@ def _numbers_section(
 ) -> None:
     rows = []
     facts = summary(result, inside)
-    for parameter in _by_interest(model):
+    for parameter in by_interest(model):
         found = facts[parameter.name]
         scale, unit = (1e3, "ms") if parameter.unit == "s" else (1.0, "" if parameter.unit == "1" else parameter.unit)
         if not found["voxels"]:
-            rows.append([_label(parameter), unit, 0, None, None, None, None])
+            rows.append([label_of(parameter), unit, 0, None, None, None, None])
             continue
         low, high = found["quartiles"]
         std = found.get("median_std")
         rows.append(
             [
-                _label(parameter),
+                label_of(parameter),
                 unit,
                 found["voxels"],
                 scale * found["median"],
@@ -293,97 +289,14 @@ def _voxels_section(
     chosen = example_voxels(result, model, inside)
     if not chosen:
         return
-    panels = [_panel(result, model, series, sigma, where, words) for words, where in chosen]
+    panels = [fit_panel(result, model, series, sigma, where, words) for words, where in chosen]
     page.section("Voxels")
     page.figure(
         fit_figure(panels, time=_TIME_NAMES.get(model.times_key, model.times_key)),
-        f"Measured signals, fitted curve and its 95 % band in voxels whose {_label(_by_interest(model)[0])} (shown with its standard "
+        f"Measured signals, fitted curve and its 95 % band in voxels whose {label_of(by_interest(model)[0])} (shown with its standard "
         "deviation) lies at the named percentile of the voxels with signal."
         + (" Bars: one standard deviation." if sigma is not None else ""),
     )
-
-
-def example_voxels(
-    result: FitResult, model: SignalModel, inside: Bool[np.ndarray, "z y x"]
-) -> list[tuple[str, tuple[int, int, int]]]:
-    """Fitted voxels at the 10th, 50th and 90th percentile of the time constant, with the words for them."""
-    name = _by_interest(model)[0].name
-    places = np.argwhere(inside & (result.status == Status.OK) & np.isfinite(result.std[name]))
-    if not len(places):
-        return []
-    values = result.maps[name][tuple(places.T)]
-    order = np.argsort(values, kind="stable")
-    found = []
-    for percent in (10, 50, 90):
-        z, y, x = places[order[round((len(order) - 1) * percent / 100)]].tolist()
-        found.append((f"{percent}th percentile", (z, y, x)))
-    return found
-
-
-def _panel(
-    result: FitResult,
-    model: SignalModel,
-    series: ImageSeries,
-    sigma: float | Float[np.ndarray, "contrast z y x"] | None,
-    where: tuple[int, int, int],
-    words: str,
-) -> FitPanel:
-    """Points, curve and band of one voxel; the band is that of the curve, by linear propagation."""
-    kind, column = result.facts.get("signal", "magnitude"), (slice(None), *where)
-    signal = to_real(series.data[(slice(None), *(slice(i, i + 1) for i in where))], kind, model, result.times).reshape(-1)
-    deviation = None if sigma is None else np.broadcast_to(sigma[column] if isinstance(sigma, np.ndarray) else sigma, signal.shape)
-    values = torch.tensor([float(result.maps[p.name][where]) for p in model.parameters], dtype=torch.float64)
-    fine = torch.linspace(0.0, float(result.times.max()) * 1.05, 200, dtype=torch.float64)
-    curve = model.signal(values, fine).numpy()
-    half = _band(result, model, values, fine, deviation, where)
-    low, high = curve - half, curve + half
-    if kind == "magnitude" and model.changes_sign:
-        crossing = low * high < 0
-        low, high = np.minimum(np.abs(low), np.abs(high)), np.maximum(np.abs(low), np.abs(high))
-        low, curve = np.where(crossing, 0.0, low), np.abs(curve)
-    parameter = _by_interest(model)[0]
-    value, std = float(result.maps[parameter.name][where]), float(result.std[parameter.name][where])
-    shown = None if deviation is None else np.where(np.isfinite(deviation), deviation, 0.0)
-    return FitPanel(
-        title=f"{words}: {1e3 * value:.0f} \N{PLUS-MINUS SIGN} {_two_digits(1e3 * std)} ms",
-        times=result.times,
-        signal=signal,
-        curve_times=fine.numpy(),
-        curve=curve,
-        sigma=shown,
-        low=low,
-        high=high,
-    )
-
-
-def _two_digits(value: float) -> str:
-    """Two significant digits, without exponent."""
-    return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}" if 0 < value < 10 else f"{value:.0f}"
-
-
-def _band(
-    result: FitResult,
-    model: SignalModel,
-    values: Float[torch.Tensor, " parameter"],
-    fine: Float[torch.Tensor, " point"],
-    deviation: np.ndarray | None,
-    where: tuple[int, int, int],
-) -> Float[np.ndarray, " point"]:
-    """Half width of the 95 % band of the curve."""
-    times = torch.as_tensor(result.times)
-    weights = (
-        torch.ones_like(times)
-        if deviation is None
-        else torch.as_tensor(np.where(np.isfinite(deviation), deviation, np.inf)).double() ** -2
-    )
-    at_times, at_fine = model.jacobian(values, times), model.jacobian(values, fine)
-    covariance = torch.linalg.pinv(at_times.T @ (weights[:, None] * at_times), hermitian=True)
-    if deviation is None:
-        covariance = covariance * (float(result.chi2[where]) / max(result.degrees_of_freedom, 1))
-    name = _by_interest(model)[0].name
-    quantile = float((result.high95[name][where] - result.maps[name][where]) / result.std[name][where])
-    variance = torch.einsum("tp,pq,tq->t", at_fine, covariance, at_fine).clamp_min(0)
-    return quantile * variance.sqrt().numpy()
 
 
 def _images_section(page: Report, images: ReconstructedImages) -> None:
@@ -451,11 +364,6 @@ def _calibration(
     there = inside & np.isfinite(maps.maps[name]) & np.isfinite(std) & (std > 0)
     curve = calibration_curve(reference.maps[name], maps.maps[name], std, mask=there)
     return curve.x, curve.y
-
-
-def _by_interest(model: SignalModel) -> list[Parameter]:
-    """The time constants first."""
-    return sorted(model.parameters, key=lambda p: p.unit != "s")
 
 
 def _median(values: np.ndarray) -> float:

@@ -1,0 +1,108 @@
+"""Single voxels for the report: which to show, and their points, curve and band."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from medcore.io import ImageSeries
+from medcore.report.figures import QUANTITIES, FitPanel
+from puq_qmri.fitting import FitResult, Status
+from puq_qmri.fitting.signals import to_real
+from puq_qmri.signal_models import Parameter, SignalModel
+
+
+def by_interest(model: SignalModel) -> list[Parameter]:
+    """The time constants first."""
+    return sorted(model.parameters, key=lambda p: p.unit != "s")
+
+
+def label(parameter: Parameter) -> str:
+    """Its name on the screen."""
+    return QUANTITIES[parameter.name].label if parameter.name in QUANTITIES else parameter.name
+
+
+def example_voxels(
+    result: FitResult, model: SignalModel, inside: Bool[np.ndarray, "z y x"]
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """Fitted voxels at the 10th, 50th and 90th percentile of the time constant, with the words for them."""
+    name = by_interest(model)[0].name
+    places = np.argwhere(inside & (result.status == Status.OK) & np.isfinite(result.std[name]))
+    if not len(places):
+        return []
+    values = result.maps[name][tuple(places.T)]
+    order = np.argsort(values, kind="stable")
+    found = []
+    for percent in (10, 50, 90):
+        z, y, x = places[order[round((len(order) - 1) * percent / 100)]].tolist()
+        found.append((f"{percent}th percentile", (z, y, x)))
+    return found
+
+
+def fit_panel(
+    result: FitResult,
+    model: SignalModel,
+    series: ImageSeries,
+    sigma: float | Float[np.ndarray, "contrast z y x"] | None,
+    where: tuple[int, int, int],
+    words: str,
+) -> FitPanel:
+    """Points, curve and band of one voxel; the band is that of the curve, by linear propagation."""
+    kind, column = result.facts.get("signal", "magnitude"), (slice(None), *where)
+    signal = to_real(series.data[(slice(None), *(slice(i, i + 1) for i in where))], kind, model, result.times).reshape(-1)
+    deviation = None if sigma is None else np.broadcast_to(sigma[column] if isinstance(sigma, np.ndarray) else sigma, signal.shape)
+    values = torch.tensor([float(result.maps[p.name][where]) for p in model.parameters], dtype=torch.float64)
+    fine = torch.linspace(0.0, float(result.times.max()) * 1.05, 200, dtype=torch.float64)
+    curve = model.signal(values, fine).numpy()
+    half = _band(result, model, values, fine, deviation, where)
+    low, high = curve - half, curve + half
+    if kind == "magnitude" and model.changes_sign:
+        crossing = low * high < 0
+        low, high = np.minimum(np.abs(low), np.abs(high)), np.maximum(np.abs(low), np.abs(high))
+        low, curve = np.where(crossing, 0.0, low), np.abs(curve)
+    parameter = by_interest(model)[0]
+    value, std = float(result.maps[parameter.name][where]), float(result.std[parameter.name][where])
+    shown = None if deviation is None else np.where(np.isfinite(deviation), deviation, 0.0)
+    return FitPanel(
+        title=f"{words}: {1e3 * value:.0f} \N{PLUS-MINUS SIGN} {_two_digits(1e3 * std)} ms",
+        times=result.times,
+        signal=signal,
+        curve_times=fine.numpy(),
+        curve=curve,
+        sigma=shown,
+        low=low,
+        high=high,
+    )
+
+
+def _two_digits(value: float) -> str:
+    """Two significant digits, without exponent."""
+    return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}" if 0 < value < 10 else f"{value:.0f}"
+
+
+def _band(
+    result: FitResult,
+    model: SignalModel,
+    values: Float[torch.Tensor, " parameter"],
+    fine: Float[torch.Tensor, " point"],
+    deviation: np.ndarray | None,
+    where: tuple[int, int, int],
+) -> Float[np.ndarray, " point"]:
+    """Half width of the 95 % band of the curve."""
+    times = torch.as_tensor(result.times)
+    weights = (
+        torch.ones_like(times)
+        if deviation is None
+        else torch.as_tensor(np.where(np.isfinite(deviation), deviation, np.inf)).double() ** -2
+    )
+    at_times, at_fine = model.jacobian(values, times), model.jacobian(values, fine)
+    covariance = torch.linalg.pinv(at_times.T @ (weights[:, None] * at_times), hermitian=True)
+    if deviation is None:
+        covariance = covariance * (float(result.chi2[where]) / max(result.degrees_of_freedom, 1))
+    name = by_interest(model)[0].name
+    quantile = float((result.high95[name][where] - result.maps[name][where]) / result.std[name][where])
+    variance = torch.einsum("tp,pq,tq->t", at_fine, covariance, at_fine).clamp_min(0)
+    return quantile * variance.sqrt().numpy()
