@@ -214,9 +214,13 @@ class Run:
         ledger.begin(name)
         began = time.monotonic()
         model, processor = load_policy(self.recipe.model, start)
-        with known_deprecations():
-            trainer = build(model, processor, folder)
-            trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        try:
+            with known_deprecations():
+                trainer = build(model, processor, folder)
+                trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        except ValueError as error:  # trl, transformers and torch check some settings only when they use them
+            said = " ".join(str(error).split())[:300]
+            raise ConfigError(f"stages.{name}", f"was refused by the trainer ({said})", "correct its grpo block") from error
         with atomic_directory(policy, force=True) as temporary:
             save_policy(trainer.accelerator.unwrap_model(trainer.model), processor, temporary)
         record = _summary(trainer, n_rows, time.monotonic() - began)

@@ -211,6 +211,14 @@ def test_rewards_without_a_number_stop_the_run(tmp_path, one_stage, as_recipe, w
         run_recipe(as_recipe(one_stage), tmp_path / "out")
 
 
+@pytest.mark.parametrize(("key", "value", "word"), [("loss_type", 7, "loss type: 7"), ("temperature", 0.0, "temperature")])
+def test_settings_that_trl_refuses_late_are_still_a_config_error(tmp_path, one_stage, as_recipe, warm_policy, key, value, word):
+    one_stage["model"]["path"] = str(warm_policy)
+    one_stage["stages"][0]["grpo"][key] = value
+    with pytest.raises(ConfigError, match=f"was refused by the trainer .*{word}.*correct its grpo block"):
+        run_recipe(as_recipe(one_stage), tmp_path / "out")
+
+
 def test_hooks_are_told_of_stages(tmp_path, one_stage, as_recipe, warm_policy):
     one_stage["model"]["path"] = str(warm_policy)
     one_stage["stages"][0]["grpo"]["max_steps"] = 1
