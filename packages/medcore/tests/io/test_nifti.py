@@ -98,6 +98,20 @@ def test_equal_input_gives_equal_bytes_and_existing_files_stay(tmp_path):
     assert read_nifti(tmp_path / "a.nii.gz").data.max() == 2
 
 
+def test_a_first_echo_at_zero_is_a_time(tmp_path):
+    write_nifti(tmp_path / "a.nii.gz", np.ones((2, 1, 3, 4), np.float32), AFFINE, sidecar={"EchoTime": [0.0, 0.025]})
+    assert read_nifti(tmp_path / "a.nii.gz").times["te"].tolist() == [0.0, 0.025]
+
+
+def test_an_estimated_map_may_list_the_times_of_its_sources(tmp_path):
+    times = {"EchoTime": [0.01, 0.02]}
+    write_nifti(tmp_path / "map.nii.gz", np.ones((1, 3, 4), np.float32), AFFINE, sidecar=times | {"EstimationAlgorithm": "x"})
+    assert read_nifti(tmp_path / "map.nii.gz").times == {}
+    write_nifti(tmp_path / "image.nii.gz", np.ones((1, 3, 4), np.float32), AFFINE, sidecar=times)
+    with pytest.raises(InputError, match="2 values of EchoTime for 1 images"):
+        read_nifti(tmp_path / "image.nii.gz")
+
+
 def test_a_replaced_image_does_not_keep_the_sidecar_of_the_old_one(tmp_path):
     data = np.ones((2, 1, 3, 4), np.float32)
     write_nifti(tmp_path / "a.nii.gz", data, AFFINE, sidecar={"EchoTime": [0.01, 0.02]})
