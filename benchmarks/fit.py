@@ -30,19 +30,21 @@ def bound(model: str, times: np.ndarray, truth: np.ndarray, sigma: float) -> np.
     return np.sqrt(covariance[:, 1, 1])
 
 
+def t2_curve(t: np.ndarray, m0: float, t2: float) -> np.ndarray:
+    """Signal in plain numpy, as a user of scipy would write it."""
+    return m0 * np.exp(-t / t2)
+
+
+def ir_curve(t: np.ndarray, m0: float, t1: float, f: float) -> np.ndarray:
+    """As above, for the inversion recovery."""
+    return m0 * (1 - f * np.exp(-t / t1))
+
+
 def scipy_fit(model: str, times: np.ndarray, signals: np.ndarray) -> tuple[np.ndarray, float]:
-    """Second parameter of every voxel by ``curve_fit`` with the model's analytic Jacobian, and voxels a second."""
-    chosen, t = get_model(model), torch.as_tensor(times)
-    start = [signals.max(), 0.08] if model == "t2" else [signals.max(), 1.0, 2.0]
-
-    def curve(_: np.ndarray, *p: float) -> np.ndarray:
-        return chosen.signal(torch.tensor(p, dtype=torch.float64), t).numpy()
-
-    def slope(_: np.ndarray, *p: float) -> np.ndarray:
-        return chosen.jacobian(torch.tensor(p, dtype=torch.float64), t).numpy()
-
+    """Second parameter of every voxel by ``curve_fit`` as it comes, and voxels a second."""
+    curve, start = (t2_curve, [signals.max(), 0.08]) if model == "t2" else (ir_curve, [signals.max(), 1.0, 2.0])
     begin = time.perf_counter()
-    found = np.array([curve_fit(curve, times, y, p0=start, jac=slope)[0][1] for y in signals])
+    found = np.array([curve_fit(curve, times, y, p0=start)[0][1] for y in signals])
     return found, len(signals) / (time.perf_counter() - begin)
 
 
