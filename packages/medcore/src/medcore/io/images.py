@@ -61,7 +61,7 @@ def check_seconds(times: Mapping[str, Any], what: str | Path) -> None:
         if longest > limit:
             raise InputError(
                 what,
-                f"has a {_WORDS[key]} of {longest:g} s, which looks like milliseconds",
+                f"has {'an' if key in ('te', 'ti') else 'a'} {_WORDS[key]} of {longest:g} s, which looks like milliseconds",
                 f"give seconds, here perhaps {longest / 1000:g}",
             )
 
