@@ -24,7 +24,7 @@ from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings
 
 _LOG = logging.getLogger(__name__)
-_OURS = ("output_dir", "reward_weights", "push_to_hub", "trust_remote_code", "resume_from_checkpoint")
+_OURS = ("push_to_hub", "trust_remote_code")  # beside those that the recipe refuses
 
 
 class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
@@ -115,7 +115,7 @@ def grpo_arguments(stage: StageSettings, folder: Path, *, seed: int) -> GRPOConf
     Raises
     ------
     ConfigError
-        If a field is unknown to trl, is set elsewhere in the recipe, or does not fit the others.
+        If a field is unknown to trl, is set by vrft-aug, or does not fit the others.
     """
     valid = sorted(f.name for f in dataclasses.fields(GRPOConfig) if f.init)
     what = f"stages.{stage.name}.grpo"
@@ -124,10 +124,6 @@ def grpo_arguments(stage: StageSettings, folder: Path, *, seed: int) -> GRPOConf
             raise ConfigError(f"{what}.{key}", "is set by vrft-aug itself", "remove it")
         if key not in valid:
             raise unknown_key(what, key, valid)
-    beta = stage.grpo.get("beta", 0.0)
-    if (beta != 0) != (stage.kl_reference != "none"):
-        hint = "set both, or neither"
-        raise ConfigError(f"{what}.beta", f"is {beta} with kl_reference {stage.kl_reference!r}", hint)
     gpu = torch.cuda.is_available()
     defaults = {
         "use_cpu": not gpu,
