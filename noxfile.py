@@ -109,7 +109,7 @@ def tests(session: nox.Session, package: str) -> None:
 def integration(session: nox.Session) -> None:
     """Real data (from the folder MEDCORE_TEST_DATA), command lines end to end, faults, the commands of every README."""
     scripts = environment(session)
-    pytest(session, scripts, "packages", "tests", "-m", "integration and not gpu")
+    pytest(session, scripts, "packages", "tests", "-m", "integration and not gpu", f"--corpus-table={ROOT / 'corpus.md'}")
 
 
 @nox.session(requires=["build"], venv_backend="none", default=False)

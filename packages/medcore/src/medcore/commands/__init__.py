@@ -1,0 +1,1 @@
+"""The commands of ``medcore``, one module for each group; heavy libraries are imported inside the commands."""

@@ -1,0 +1,7 @@
+"""Bad input: kspace."""
+
+from __future__ import annotations
+
+from corpus_case import Case
+
+CASES: list[Case] = []
