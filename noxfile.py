@@ -16,10 +16,12 @@ IMPORTS = {"medcore": "medcore", "puq-qmri": "puq_qmri", "vrft-aug": "vrft_aug"}
 SOURCES = [str(folder / "src") for folder in FOLDERS.values()]
 DIST = ROOT / "dist"
 CONSTRAINTS = ("--constraint", str(ROOT / "constraints.txt"))
-EXTRAS = "[kspace,dicom,eval,text,viz,detect]"
+EXTRAS = "[kspace,dicom,twix,bids,eval,text,viz,detect,hf]"
 TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "beartype")
+# Independent implementations that the tests compare with.
+REFEREES = ("torchmetrics", "pycocotools")
 DOC_TOOLS = ("sphinx", "myst-parser", "numpydoc", "furo")
-TOOLS = (*TEST_TOOLS, *DOC_TOOLS, "mypy", "import-linter", "types-PyYAML")
+TOOLS = (*TEST_TOOLS, *REFEREES, *DOC_TOOLS, "mypy", "import-linter", "types-PyYAML")
 # One thread a process: several threads on a shared machine make small tensors ten times slower.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
