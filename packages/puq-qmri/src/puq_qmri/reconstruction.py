@@ -131,7 +131,8 @@ class Reconstructor:
         self.csm = maps
         self.operator = acquisition(self.kspace, maps, backend=self.settings.backend, eps=NUFFT_EPS, device=self.device)
         weights = torch.ones(1) if dcf is None else torch.from_numpy(dcf)[:, None]
-        self.density = Mask(weights.to(self.device), self.operator.codomain)
+        self._weights = weights.to(self.device)
+        self.density = Mask(self._weights, self.operator.codomain)
         power = torch.from_numpy((np.abs(maps) ** 2).sum(axis=0)).to(self.device)
         self._coil_power = torch.where(power > 0, power, 1.0)
 
@@ -173,7 +174,7 @@ class Reconstructor:
         right = self._back(noise)
         if self.settings.method == "adjoint":
             return right / self._coil_power
-        return repeat_course(self._normal(), right, self.own)
+        return repeat_course(self._normal, right, self.own)
 
     def _solve(self, kspace: KSpace) -> Reconstruction:
         right = self._back(kspace.data)
@@ -183,14 +184,15 @@ class Reconstructor:
             return Reconstruction(
                 images=images, iterations=zeros.long(), residuals=zeros, steps=zeros[None][:0], ratios=zeros[None][:0]
             )
-        return conjugate_gradients(self._normal(), right, self.settings)
+        return conjugate_gradients(self._normal, right, self.settings)
 
     def _back(self, samples: NDArray[np.complex64]) -> Complex64[Tensor, "contrast z y x"]:
         return self.operator.adjoint(self.density(torch.as_tensor(samples, device=self.device)))
 
+    @cached_property
     def _normal(self) -> Callable[[Tensor], Tensor]:
         """The normal operator with regularisation, in units in which a fully determined image is multiplied with 1."""
-        weighted = self.operator.H @ self.density @ self.operator if self.kspace.traj is not None else self.operator.gram
+        weighted = self.operator.gram if self.kspace.traj is None else self.operator.weighted_gram(self._weights)
         shift = self.settings.regularisation
         return (lambda x: (weighted(x) + shift * x) / (1 + shift)) if shift else weighted
 

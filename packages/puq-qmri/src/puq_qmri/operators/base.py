@@ -79,6 +79,10 @@ class LinearOperator(ABC):
         """The normal operator ``A.H @ A``; a subclass may know a faster form."""
         return self.H @ self
 
+    def weighted_gram(self, weights: Tensor) -> LinearOperator:
+        """``A.H W A`` with real weights of the samples that broadcast to the codomain; a subclass may know a faster form."""
+        return self.H @ Mask(weights, self.codomain) @ self
+
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
         """Composition: ``(A @ B)(x) = A(B(x))``."""
         return _Product(self, other)
@@ -130,6 +134,10 @@ class _Product(LinearOperator):
     def gram(self) -> LinearOperator:
         """``B.H @ A.gram @ B``, so that a fast normal operator of the outer one is used."""
         return self.inner.H @ self.outer.gram @ self.inner
+
+    def weighted_gram(self, weights: Tensor) -> LinearOperator:
+        """``B.H @ A.weighted_gram(W) @ B``."""
+        return self.inner.H @ self.outer.weighted_gram(weights) @ self.inner
 
 
 class _Sum(LinearOperator):

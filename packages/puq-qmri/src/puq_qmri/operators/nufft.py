@@ -19,6 +19,7 @@ from torch import Tensor
 from medcore.errors import InputError
 from puq_qmri.operators.base import LinearOperator
 from puq_qmri.operators.engines import Engine, Finufft, TorchKbNufft
+from puq_qmri.operators.toeplitz import Toeplitz, kernel_spectrum
 
 Backend = Literal["auto", "finufft", "torchkbnufft"]
 BACKENDS: tuple[Backend, ...] = ("auto", "finufft", "torchkbnufft")
@@ -99,6 +100,25 @@ class Nufft(LinearOperator):
         if self.traj.requires_grad and not self.engine.differentiates_points:
             raise InputError("NUFFT back end torchkbnufft", "gives no gradient of the trajectory", "use backend='finufft'")
         return self.traj.reshape(len(self.traj), -1, len(self.grid))
+
+    @property
+    def gram(self) -> LinearOperator:
+        """The normal operator, by Toeplitz embedding; see :meth:`weighted_gram`."""
+        return self.weighted_gram(torch.ones((), device=self.traj.device))
+
+    def weighted_gram(self, weights: Tensor) -> LinearOperator:
+        """``A.H W A`` by :class:`puq_qmri.operators.toeplitz.Toeplitz`, more accurate and faster than one transform after the other.
+
+        Made anew at each call, for the trajectory as it is then. Where its gradient is wanted, or weights differ between coils, the two
+        transforms are kept.
+        """
+        contrasts, coils, *samples = self.codomain
+        shaped = weights.reshape((1,) * (4 - weights.ndim) + tuple(weights.shape))
+        if self.traj.requires_grad or (coils > 1 and shaped.shape[1] > 1):
+            return super().weighted_gram(weights)
+        flat = shaped[:, 0].expand(contrasts, *samples).reshape(contrasts, -1)
+        dtype = torch.float64 if self.traj.dtype == torch.float64 else torch.float32
+        return Toeplitz(kernel_spectrum(self._points(), self.matrix, flat, dtype), self.matrix, coils)
 
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         images = x.reshape(*x.shape[:2], *self.grid)
