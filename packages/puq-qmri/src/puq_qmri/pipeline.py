@@ -113,7 +113,8 @@ def reconstruct_images(
     """Complex images of every contrast and their noise; parameters as :func:`reconstruct_and_fit`."""
     settings = settings or PipelineSettings()
     white = whiten(kspace)
-    reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, csm=csm, device=settings.device)
+    model = resolve_model(settings.model, kspace) if settings.reconstruction.method == "subspace" else None
+    reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, csm=csm, device=settings.device, model=model)
     result = reconstructor(white)
     deviation, level = None, None
     if settings.uncertainty == "pseudo-replica":
@@ -122,6 +123,7 @@ def reconstruct_images(
             white,
             lambda _: result.images,
             response=reconstructor.response,
+            real_images=reconstructor.real_images,
             n_replicas=settings.n_replicas,
             level=level,
             seed=settings.seed,

@@ -122,6 +122,7 @@ def pseudo_replica(
     *,
     response: Callable[[NDArray[np.complex64]], Complex64[Tensor, "contrast z y x"]] | None = None,
     n_replicas: int = 32,
+    real_images: bool = False,
     level: float | None = None,
     seed: int = 0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
@@ -129,7 +130,8 @@ def pseudo_replica(
     """Images and their noise variance by repeating a reconstruction.
 
     The variance given is that of one component, ``E|d|^2 / 2`` of the deviations ``d`` from the image without added noise: for
-    reconstructions that are linear in the complex data, noise is circular and both components have it.
+    reconstructions that are linear in the complex data, noise is circular and both components have it. Where the images are real but
+    for a phase, all of it lies along that phase: ``E|d|^2``.
 
     Parameters
     ----------
@@ -140,6 +142,8 @@ def pseudo_replica(
     response
         From noise in the samples, complex64 shaped like ``kspace.data``, to the change of the images, for a reconstruction that
         is linear: :meth:`puq_qmri.reconstruction.Reconstructor.response`.
+    real_images
+        Whether the reconstruction gives images that are real but for a phase.
     n_replicas
         Repetitions; the relative error of a variance is about ``n_replicas ** -0.5``.
     level
@@ -171,7 +175,7 @@ def pseudo_replica(
             noise *= sampled
         deviation = response(noise) if response else reconstruct(dataclasses.replace(kspace, data=kspace.data + noise)) - mean
         total += deviation.abs().double().cpu() ** 2
-    variance = (total / (2 * n_replicas)).float()
+    variance = (total / ((1 if real_images else 2) * n_replicas)).float()
     empty = torch.from_numpy(~np.any(kspace.data.reshape(kspace.n_contrasts, -1), axis=1))
     variance[empty] = torch.inf
     # Noise moves every voxel that a coil sees.

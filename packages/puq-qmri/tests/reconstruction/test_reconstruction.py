@@ -210,8 +210,12 @@ def test_another_sampling_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "cgsense"}, "reconstruction method 'cgsense': is not one of adjoint, cg-sense; did you mean 'cg-sense'"),
+        (
+            {"method": "cgsense"},
+            "reconstruction method 'cgsense': is not one of adjoint, cg-sense, subspace; did you mean 'cg-sense'",
+        ),
         ({"backend": "fft"}, "NUFFT back end 'fft': is not one of auto, finufft, torchkbnufft"),
+        ({"basis": "svt"}, "kind of temporal basis 'svt': is not one of svd, cramer-rao; did you mean 'svd'"),
     ],
 )
 def test_unknown_names(changes, message):

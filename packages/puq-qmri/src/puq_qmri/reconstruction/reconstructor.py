@@ -1,0 +1,215 @@
+"""A reconstruction prepared once and applied to many data sets of one sampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Complex64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcore.errors import ConfigError, InputError, NumericalError
+from medcore.io.kspace import KSpace
+from puq_qmri.csm import espirit
+from puq_qmri.dcf import pipe_menon
+from puq_qmri.operators import Mask, acquisition
+from puq_qmri.reconstruction.basis import temporal_basis
+from puq_qmri.reconstruction.linear import Reconstruction, conjugate_gradients, repeat_course
+from puq_qmri.reconstruction.settings import ReconstructionSettings
+from puq_qmri.reconstruction.subspace import SubspaceSolver
+from puq_qmri.signal_models import get_model
+from puq_qmri.uncertainty import noise_level
+
+NUFFT_EPS = 1e-4
+"""Accuracy asked of the non-uniform transform: far below the noise of any image, and several times faster than 1e-6."""
+
+
+@dataclass(kw_only=True)
+class Reconstructor:
+    """A reconstruction prepared once (coil maps, density) and applied to many data sets of the same sampling.
+
+    CG-SENSE minimises ``||D^(1/2) (A x - y)||^2 + r ||x||^2`` with the density compensation D of a trajectory, which makes few
+    iterations enough (Pruessmann et al. 2001, doi 10.1002/mrm.1241); for gridded data D is 1. The result is multiplied with
+    ``1 + r``, so that the regularisation r does not darken what is fully determined. The method ``subspace`` is that of
+    :mod:`puq_qmri.reconstruction.subspace`.
+
+    Parameters
+    ----------
+    kspace
+        The measurement whose sampling is used.
+    settings
+        See :class:`ReconstructionSettings`.
+    csm
+        Coil maps complex64 (coil, z, y, x); those of the measurement, or by ESPIRiT, if not given.
+    device
+        Where to compute.
+    model
+        Signal model whose components ``subspace`` uses.
+
+    Raises
+    ------
+    InputError
+        If coil maps do not fit, or cannot be estimated; or if the measurement lacks the times that the model needs.
+    ConfigError
+        If ``subspace`` is asked for without a model.
+    """
+
+    kspace: KSpace
+    settings: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    csm: NDArray[np.complex64] | None = None
+    device: str | torch.device = "cpu"
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        dcf = None if self.kspace.traj is None else pipe_menon(self.kspace.traj, self.kspace.matrix)
+        maps = espirit(self.kspace, dcf=dcf) if self.csm is None else self.csm
+        self.csm = maps
+        self.operator = acquisition(self.kspace, maps, backend=self.settings.backend, eps=NUFFT_EPS, device=self.device)
+        weights = torch.ones(1) if dcf is None else torch.from_numpy(dcf)[:, None]
+        self._weights = weights.to(self.device)
+        self.density = Mask(self._weights, self.operator.codomain)
+        power = torch.from_numpy((np.abs(maps) ** 2).sum(axis=0)).to(self.device)
+        self._coil_power = torch.where(power > 0, power, 1.0)
+        if self.settings.method == "subspace":
+            self._basis, self.real_images = self._components()
+
+    real_images: bool = field(default=False, init=False)
+    """Whether all contrasts share one phase, along which all their noise lies."""
+
+    def _components(self) -> tuple[Tensor, bool]:
+        """Temporal basis, and whether the contrasts share a phase."""
+        if self.model is None:
+            raise ConfigError("--method subspace", "has no signal model", "name one with --model")
+        model = get_model(self.model)
+        if model.times_key not in self.kspace.times:
+            raise InputError(self.kspace.source, f"states no {model.times_key}, which model {self.model} needs", "give the times")
+        wanted = min(self.settings.components, self.kspace.n_contrasts) if self.settings.components else None
+        basis = temporal_basis(model, self.kspace.times[model.times_key], n_components=wanted, kind=self.settings.basis)
+        return basis.to(self.device), not model.phase_evolves
+
+    @cached_property
+    def own(self) -> Reconstruction:
+        """Reconstruction of the measurement it was prepared for."""
+        return self._solved[1] if self.settings.method == "subspace" else self._solve(self.kspace)
+
+    def __call__(self, kspace: KSpace) -> Reconstruction:
+        """Reconstruct a measurement with this sampling.
+
+        Raises
+        ------
+        InputError
+            If it was sampled otherwise.
+        """
+        if not (_same(kspace.traj, self.kspace.traj) and _same(kspace.mask, self.kspace.mask)):
+            raise InputError(
+                kspace.source, "was sampled otherwise than what the reconstruction was prepared for", "prepare another"
+            )
+        return self.own if kspace is self.kspace else self._solve(kspace)
+
+    def images(self, kspace: KSpace) -> Complex64[Tensor, "contrast z y x"]:
+        """Only the images, for :func:`puq_qmri.uncertainty.pseudo_replica`."""
+        return self(kspace).images
+
+    def response(self, noise: NDArray[np.complex64]) -> Complex64[Tensor, "contrast z y x"]:
+        """Change of the images when a little `noise` is added to the samples of the measurement prepared for.
+
+        Stopped conjugate gradients are a polynomial of the normal operator whose coefficients depend, weakly, on the data. The
+        coefficients of the measurement itself are used for the noise, which makes the map linear and skips the reconstruction
+        of the signal: deviations at a fixed number of iterations. For ``subspace`` the iteration goes on from its result, with the
+        noise added and without it, at the same phase and strength.
+
+        Parameters
+        ----------
+        noise
+            Shaped like the samples.
+        """
+        if self.settings.method == "subspace":
+            solver, samples = self._solved[0], torch.as_tensor(self.kspace.data, device=self.device)
+            return solver.again(samples + torch.as_tensor(noise, device=self.device)) - self._repeated
+        right = self._back(noise)
+        if self.settings.method == "adjoint":
+            return right / self._coil_power
+        return repeat_course(self._normal, right, self.own)
+
+    @cached_property
+    def _solved(self) -> tuple[SubspaceSolver, Reconstruction]:
+        """The subspace's solver after it has solved the measurement prepared for, which its responses start from."""
+        solver = self._new_solver()
+        return solver, self._solve_subspace(solver, self.kspace)
+
+    @cached_property
+    def _repeated(self) -> Complex64[Tensor, "contrast z y x"]:
+        return self._solved[0].again(torch.as_tensor(self.kspace.data, device=self.device))
+
+    def _new_solver(self) -> SubspaceSolver:
+        kspace = self.kspace
+        sampled = torch.ones(1) if kspace.mask is None else torch.from_numpy(kspace.mask[:, None]).float()
+        gram = self.operator.gram if kspace.traj is None else self.operator.weighted_gram(self._weights)
+        density = self._weights * sampled.to(self.device)
+        return SubspaceSolver(self.operator, gram, density, self._basis, self.settings, self.real_images)
+
+    def _solve_subspace(self, solver: SubspaceSolver, kspace: KSpace) -> Reconstruction:
+        samples = torch.as_tensor(kspace.data, device=self.device)
+        try:
+            level = noise_level(kspace)
+        except NumericalError:
+            level = 0.0
+        generator = torch.Generator().manual_seed(0)
+        noise = level * math.sqrt(2) * torch.randn(samples.shape, generator=generator, dtype=samples.dtype)
+        images = solver.solve(samples, level, noise.to(self.device))
+        difference = solver.density * (self.operator(images) - samples).abs().double() ** 2
+        energy = (solver.density * samples.abs().double() ** 2).flatten(1).sum(dim=1)
+        residuals = (difference.flatten(1).sum(dim=1) / energy.clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
+        none = residuals.new_zeros(0, len(residuals))
+        return Reconstruction(
+            images=images,
+            iterations=torch.full((len(images),), solver.n_normals),
+            residuals=residuals.float(),
+            steps=none,
+            ratios=none,
+        )
+
+    def _solve(self, kspace: KSpace) -> Reconstruction:
+        if self.settings.method == "subspace":
+            return self._solve_subspace(self._new_solver(), kspace)
+        right = self._back(kspace.data)
+        if self.settings.method == "adjoint":
+            zeros = torch.zeros(len(right), device=right.device)
+            images = right / self._coil_power
+            return Reconstruction(
+                images=images, iterations=zeros.long(), residuals=zeros, steps=zeros[None][:0], ratios=zeros[None][:0]
+            )
+        return conjugate_gradients(self._normal, right, self.settings)
+
+    def _back(self, samples: NDArray[np.complex64]) -> Complex64[Tensor, "contrast z y x"]:
+        return self.operator.adjoint(self.density(torch.as_tensor(samples, device=self.device)))
+
+    @cached_property
+    def _normal(self) -> Callable[[Tensor], Tensor]:
+        """The normal operator with regularisation, in units in which a fully determined image is multiplied with 1."""
+        weighted = self.operator.gram if self.kspace.traj is None else self.operator.weighted_gram(self._weights)
+        shift = self.settings.regularisation
+        return (lambda x: (weighted(x) + shift * x) / (1 + shift)) if shift else weighted
+
+
+def _same(first: NDArray[np.generic] | None, second: NDArray[np.generic] | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return first is second or np.array_equal(first, second)
+
+
+def reconstruct(
+    kspace: KSpace,
+    settings: ReconstructionSettings | None = None,
+    *,
+    csm: NDArray[np.complex64] | None = None,
+    device: str | torch.device = "cpu",
+    model: str | None = None,
+) -> Reconstruction:
+    """Images of one measurement; see :class:`Reconstructor` for many with the same sampling."""
+    return Reconstructor(kspace=kspace, settings=settings or ReconstructionSettings(), csm=csm, device=device, model=model)(kspace)

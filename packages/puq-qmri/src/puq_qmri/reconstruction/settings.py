@@ -1,0 +1,78 @@
+"""How images are made from k-space."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from medcore.errors import ConfigError
+from medcore.plugins import unknown_name
+from puq_qmri.operators.nufft import BACKENDS, Backend
+from puq_qmri.reconstruction.basis import BASES, BasisKind
+
+Method = Literal["adjoint", "cg-sense", "subspace"]
+METHODS: dict[str, str] = {
+    "adjoint": "density-compensated adjoint, coils combined; no iteration",
+    "cg-sense": "least squares by conjugate gradients with coil maps (Pruessmann et al. 2001)",
+    "subspace": "all contrasts at once as few real components of the signal model, jointly sparse in wavelets; needs the model's times",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconstructionSettings:
+    """How images are made from k-space.
+
+    Attributes
+    ----------
+    method
+        ``adjoint``, ``cg-sense`` or ``subspace``.
+    max_iterations
+        Most conjugate-gradient steps.
+    tolerance
+        A contrast is done when its residual has fallen to this part of the start.
+    regularisation
+        Weight of the squared image beside the squared residual (Tikhonov); what is fully determined has weight 1 and keeps its
+        amplitude. Undersampled data need some: without it later iterations fit noise. The default was within 5 % of the
+        smallest error on simulated brains (eight coils, radial and Cartesian, acceleration 2 and 4, signal-to-noise ratio 50),
+        where errors were 1.1 to 2.3 times the propagated noise, the rest being what regularisation leaves unresolved; 0.02 gave
+        a slightly smaller error at acceleration 2, and errors of 1.3 to 3.9 times the noise.
+    backend
+        Non-uniform Fourier transform: ``auto``, ``finufft`` or ``torchkbnufft``.
+    components, basis
+        Number of temporal components of ``subspace`` (0: as many as the model's signals need) and how they are chosen; see
+        :func:`puq_qmri.reconstruction.basis.temporal_basis`.
+    discrepancy
+        Strength of the wavelets of ``subspace``: the residual may grow by this part of the energy that a fit of pure noise absorbs.
+        0 switches them off, 1 is Morozov's principle. On simulated brains, knees and abdomens (acceleration 2 to 6, T1 and T2) the
+        error was smallest between 0.2 and 0.6.
+    """
+
+    method: Method = "cg-sense"
+    max_iterations: int = 40
+    tolerance: float = 2e-3
+    regularisation: float = 0.005
+    backend: Backend = "auto"
+    components: int = 0
+    basis: BasisKind = "cramer-rao"
+    discrepancy: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise unknown_name("reconstruction method", self.method, list(METHODS))
+        if self.backend not in BACKENDS:
+            raise unknown_name("NUFFT back end", self.backend, list(BACKENDS))
+        if self.max_iterations < 1 or not 0 < self.tolerance < 1 or not 0 <= self.regularisation < math.inf:
+            raise ConfigError(
+                "reconstruction settings",
+                f"are max_iterations={self.max_iterations}, tolerance={self.tolerance}, regularisation={self.regularisation}",
+                "give at least one iteration, a tolerance between 0 and 1, and a regularisation of 0 or more",
+            )
+        if self.basis not in BASES:
+            raise unknown_name("kind of temporal basis", self.basis, list(BASES))
+        if self.components < 0 or not 0 <= self.discrepancy < math.inf:
+            raise ConfigError(
+                "subspace settings",
+                f"are components={self.components}, discrepancy={self.discrepancy}",
+                "give numbers of 0 or more",
+            )
