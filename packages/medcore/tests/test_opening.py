@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
@@ -160,19 +162,87 @@ def test_lines_have_words_for_everything():
 
 
 @pytest.mark.integration
-def test_every_real_file_is_described_or_refused_in_one_line(data_root):
-    described, refused = 0, 0
-    for path in sorted(p for p in data_root.rglob("*") if p.suffix in {".dcm", ".gz", ".nii", ".mrd", ".h5", ".mat", ".npy"}):
+def test_every_real_file_is_described_and_validated_and_names_no_patient(data_root):
+    names = {
+        str(value)
+        for path in data_root.rglob("*.dcm")
+        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "ReferringPhysicianName", "InstitutionName")
+        if len(str(value := pydicom.dcmread(path, stop_before_pixels=True).get(keyword) or "")) > 3
+    }
+    kinds = Counter()
+    for path in sorted(p for p in data_root.rglob("*") if p.is_file()):
+        facts = describe(path)
+        said = "\n".join([json.dumps(facts, allow_nan=False), *lines(facts), *find_faults(path)]).replace(str(path), "")
+        assert facts["format"] != "dicom" or not [n for n in names if n in said], path
+        kinds[facts["format"]] += 1
+    assert sum(kinds.values()) > 400
+    assert {k: kinds[k] for k in ("dicom", "nifti", "par", "rec", "mat", "hdf5", "ismrmrd", "medmnist", "table")} == {
+        "dicom": 26, "nifti": 11, "par": 2, "rec": 2, "mat": 1, "hdf5": 1, "ismrmrd": 1, "medmnist": 1, "table": 3
+    }  # fmt: skip
+
+
+@pytest.mark.integration
+def test_every_real_folder_is_described(data_root):
+    refused = []
+    for path in sorted(p for p in data_root.rglob("*") if p.is_dir()):
         try:
-            facts = describe(path)
+            assert lines(describe(path))
         except InputError as error:
-            refused += "\n" not in str(error)
-            continue
-        json.dumps(facts, allow_nan=False)
-        assert lines(facts)
-        described += 1
-    assert described >= 25
-    assert refused >= 10  # in one line each: nine mosaics, a phantom in plain HDF5, MATLAB
+            refused.append((path.name, error.problem))
+    # One series stored nine times.
+    assert [name for name, _ in refused] == ["dicom-transfer-syntaxes"]
+    assert describe(data_root / "koma-phantom-mrd")["kinds"] == {"hdf5": 1, "ismrmrd": 1, "mat": 1, "text": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "fact"),
+    [
+        ("a.bin", b'{"b": [1, 2]}', "json", {"keys": 1}),
+        ("a.txt", b"image,grade\nx,1\ny,2\n", "table", {"rows": 2, "columns": ["image", "grade"]}),
+        ("a.csv", "word\n\u00e9\u00e8\n".encode(), "text", {"lines": 2}),
+        ("a", b"<?xml version='1.0'?><root><a/><a/></root>", "xml", {"root": "root", "elements": 3}),
+        ("a.log", b"# not, a table\n1,2\n", "text", {"lines": 2}),
+    ],
+)
+def test_plain_files_are_known_by_content(name, content, kind, fact, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    facts = describe(tmp_path / name)
+    assert facts["format"] == kind
+    assert fact.items() <= facts.items()
+    assert find_faults(tmp_path / name) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'{"a": 1, "a": 2}', "states 'a' twice"),
+        (b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a>&b;</a>", "XML that cannot be read"),
+        (b"<?xml version='1.0'?><a><b></a>", "XML that cannot be read"),
+        (b"MATLAB 5.0 MAT-file" + bytes(200), "is a damaged MATLAB file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "is no image"),
+        (b"\x00\x01\x02\x03", "is of no kind that can be read"),
+    ],
+)
+def test_damaged_plain_files_are_refused(content, words, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    for function in (describe, find_faults):
+        with pytest.raises(InputError, match=words):
+            function(tmp_path / "file")
+
+
+def test_a_folder_of_several_things_is_described_and_checked(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.json").write_text('{"a": 1, "a": 2}')
+    (tmp_path / "notes.md").write_text("words\n")
+    np.save(tmp_path / "x.npy", np.ones((3, 4)))
+    (tmp_path / ".hidden").write_bytes(b"\0")
+    (tmp_path / "link").symlink_to(tmp_path / "notes.md")
+    facts = describe(tmp_path)
+    assert (facts["format"], facts["files"], facts["kinds"]) == ("folder", 3, {"json": 1, "npy": 1, "text": 1})
+    assert find_faults(tmp_path) == ["x.npy: no geometry in the file, voxels of 1 mm assumed", "sub/a.json: states 'a' twice"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no files"):
+        find_faults(tmp_path / "empty")
 
 
 @pytest.mark.integration

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ import numpy as np
 
 from medcore.atomic import sha256_file
 from medcore.config import to_mapping
+from medcore.contents import content_faults, describe_content, recognise_content
 from medcore.errors import InputError, MissingExtraError
 from medcore.io import ImageSeries, KSpace, list_series, read_dicom
 from medcore.io.opener import open_path, recognise
 from medcore.units import m_to_mm, rad_to_deg, s_to_ms
+
+_MAX_FILES = 100_000
 
 
 def open(path: str | Path, **options: Any) -> Any:  # noqa: A001 - medcore.open is the public name
@@ -46,7 +51,9 @@ def open(path: str | Path, **options: Any) -> Any:  # noqa: A001 - medcore.open 
 def describe(path: str | Path, **options: Any) -> dict[str, Any]:
     """JSON-ready facts about `path` that name no patient: kind, axes, times, geometry, repairs, hash.
 
-    A DICOM folder with several series is described as the list of them, unless one is chosen.
+    A DICOM folder with several series is described as the list of them, unless one is chosen; a folder that is neither one series
+    nor one data set by the kinds of its files. Files that are no images of a scanner are described as far as their format says
+    what they are.
 
     Raises
     ------
@@ -56,18 +63,80 @@ def describe(path: str | Path, **options: Any) -> dict[str, Any]:
     kind = recognise(path)
     facts: dict[str, Any] = {"path": str(path), "format": kind or "dataset"}
     if Path(path).is_file():
-        facts |= {"bytes": Path(path).stat().st_size, "sha256": sha256_file(path)}
+        plain = _plain_kind(path, kind)
+        facts |= {"format": plain or facts["format"], "bytes": Path(path).stat().st_size, "sha256": sha256_file(path)}
+        if plain is not None:
+            return facts | describe_content(path, plain)
     if kind == "dicom-folder" and not options.get("series"):
         series = list_series(path)
         if len(series) > 1:
             listed = [{"uid": s.uid, "number": s.number, "files": s.n_files, "frames": s.n_frames} for s in series]
             return facts | {"type": "several series", "series": listed}
+    if Path(path).is_dir() and not options and (why := _why_mixed(path, kind)):
+        return facts | {"format": "folder", "type": "folder of several things", "not_one": why, **_contents(Path(path))}
     item = open(path, **options)
     if isinstance(item, ImageSeries):
         return facts | _describe_images(item)
     if isinstance(item, KSpace):
         return facts | _describe_kspace(item)
     return facts | {"type": "dataset", "samples": len(item), "card": to_mapping(item.card)}
+
+
+def _why_mixed(path: str | Path, kind: str | None) -> str | None:
+    """Why a folder is neither one series nor one data set; None if it is one."""
+    from medcore.datasets.opener import recognise_dataset
+
+    if kind == "dicom-folder":
+        return None
+    try:
+        if kind is None:
+            found = recognise_dataset(path)
+            if len(found) != 1:
+                return f"it may be {' and '.join(found)}" if found else "no data set of a known kind"
+        open(path)
+    except MissingExtraError:
+        raise
+    except InputError as error:
+        return f"{Path(error.what).name}: {error.problem}"
+    return None
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Visible regular files below a folder, by name; symbolic links are not followed.
+
+    Raises
+    ------
+    InputError
+        If there are more than 100,000.
+    """
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        found += [p for n in sorted(names) if not n.startswith(".") and (p := Path(root, n)).is_file() and not p.is_symlink()]
+        if len(found) > _MAX_FILES:
+            raise InputError(folder, f"holds more than {_MAX_FILES} files", "name a smaller folder")
+    return found
+
+
+def _kind_of_file(path: Path) -> str:
+    try:
+        kind = recognise(path)
+        return _plain_kind(path, kind) or kind or "unknown"
+    except InputError:
+        return "unreadable"
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    files = _files_below(folder)
+    counts = Counter(_kind_of_file(p) for p in files)
+    return {"files": len(files), "kinds": dict(sorted(counts.items()))}
+
+
+def _plain_kind(path: str | Path, kind: str | None) -> str | None:
+    """The kind of a file that is no image series, k-space or data set."""
+    if kind == "hdf5":
+        return kind
+    return recognise_content(path) if kind is None else None
 
 
 def _times(times: dict[str, Any]) -> dict[str, Any]:
@@ -117,14 +186,19 @@ def _describe_kspace(item: KSpace) -> dict[str, Any]:
 def find_faults(path: str | Path) -> list[str]:
     """What is wrong with a file or folder that can be read: repairs, values that are no numbers, empty images, faults of data sets.
 
-    Every series of a DICOM folder is checked; one that is refused counts as a fault. So is every image of a data set.
+    Every series of a DICOM folder is checked; one that is refused counts as a fault. So is every image of a data set, and every
+    file of a folder that is neither.
 
     Raises
     ------
     InputError
         If nothing can be read.
     """
-    if recognise(path) == "dicom-folder":
+    kind = recognise(path)
+    plain = _plain_kind(path, kind) if Path(path).is_file() else None
+    if plain is not None:
+        return content_faults(path, plain)
+    if kind == "dicom-folder":
         faults = []
         for info in list_series(path):
             try:
@@ -132,7 +206,26 @@ def find_faults(path: str | Path) -> list[str]:
             except InputError as error:
                 faults.append(f"series {info.number}: {error.problem}")
         return faults
+    if Path(path).is_dir() and _why_mixed(path, kind):
+        return _faults_of_files(Path(path))
     return _faults(open(path))
+
+
+def _faults_of_files(folder: Path) -> list[str]:
+    """Faults of every file below a folder, with its name; one that cannot be read is a fault."""
+    files = _files_below(folder)
+    if not files:
+        raise InputError(folder, "holds no files", "check the path")
+    faults = []
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        try:
+            faults += [f"{name}: {fault}" for fault in find_faults(path)]
+        except MissingExtraError:
+            raise
+        except InputError as error:
+            faults.append(f"{name}: {error.problem}")
+    return faults
 
 
 def _faults(item: Any) -> list[str]:

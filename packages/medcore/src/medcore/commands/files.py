@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module to `app`."""
     commandline.command(app)(info)
     commandline.command(app)(validate)
+    commandline.command(app, writes=True)(convert)
 
 
 def info(
@@ -44,3 +45,34 @@ def validate(run: Invocation, path: Annotated[Path, typer.Argument(help="A file 
     if faults:
         raise CheckFailedError(path, f"has {len(faults)} fault{'s' * (len(faults) > 1)}", "see the list")
     run.say(f"{path}: no faults found")
+
+
+def convert(
+    run: Invocation,
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Images or k-space, a file or folder of any kind that is read.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="File or folder to write; its suffix names the format.")],
+    to: Annotated[str | None, typer.Option(help="Format, where the suffix leaves a choice.")] = None,
+    series: Annotated[str | None, typer.Option(help="UID or number of one DICOM series.")] = None,
+    incomplete: Annotated[Literal["refuse", "drop"] | None, typer.Option(help="What to do with missing DICOM slices.")] = None,
+    slice_index: Annotated[int | None, typer.Option(help="Which slice of multi-slice k-space.")] = None,
+    quantity: Annotated[str | None, typer.Option(help="DICOM parametric map: what the values are, for example T2.")] = None,
+    unit: Annotated[str | None, typer.Option(help="DICOM parametric map: their unit, for example s.")] = None,
+    source_dicom: Annotated[Path | None, typer.Option(help="DICOM parametric map: the series it was made from.")] = None,
+    lossy: Annotated[
+        bool, typer.Option("--lossy", help="Allow changes of values, for example magnitudes of complex data.")
+    ] = False,
+) -> dict[str, Any]:
+    """Convert images or k-space to another format; says what is lost, and refuses what would change values."""
+    from medcore.convert import Options
+    from medcore.convert import convert as perform
+
+    reading = {"series": series, "incomplete": incomplete, "slice_index": slice_index}
+    options = Options(quantity=quantity, unit=unit, source_dicom=source_dicom, lossy=lossy, force=run.force)
+    done = perform(
+        source, target, to=to, options=options, dry_run=run.dry_run, **{k: v for k, v in reading.items() if v is not None}
+    )
+    run.say(f"{'would write' if run.dry_run else 'wrote'} {done.target} ({done.kind}): {done.content} {list(done.shape)}")
+    for word, notes in (("mended", done.repairs), ("not kept", done.lost), ("changed", done.changed)):
+        for note in notes:
+            run.say(f"{word}: {note}")
+    return {"dry_run": run.dry_run, **done.as_dict()}

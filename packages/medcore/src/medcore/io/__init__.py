@@ -5,9 +5,10 @@ from medcore.io.images import ImageSeries
 from medcore.io.ismrmrd import read_ismrmrd, write_ismrmrd
 from medcore.io.kspace import KSpace
 from medcore.io.nifti import read_nifti, read_nifti_series, write_nifti
-from medcore.io.npy import read_npy, read_npy_kspace
+from medcore.io.npy import read_npy, read_npy_kspace, write_npy
 from medcore.io.opener import open_path as open  # noqa: A004 - medcore.io.open is the public name
 from medcore.io.opener import recognise
+from medcore.io.parrec import read_par
 
 __all__ = [
     "ImageSeries",
@@ -21,7 +22,9 @@ __all__ = [
     "read_nifti_series",
     "read_npy",
     "read_npy_kspace",
+    "read_par",
     "recognise",
     "write_ismrmrd",
     "write_nifti",
+    "write_npy",
 ]

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medcore.atomic import atomic_file
 from medcore.errors import InputError
 from medcore.io.geometry import centred_affine
 from medcore.io.guard import foreign_errors
@@ -201,3 +202,22 @@ def read_npy_kspace(
         repairs=tuple(repairs),
         source=str(path),
     )
+
+
+def write_npy(path: str | Path, values: NDArray[Any], *, force: bool = False) -> None:
+    """Write an array of numbers atomically.
+
+    Raises
+    ------
+    InputError
+        If `path` does not end in ``.npy``, or the values are no numbers.
+    OutputExistsError, OutputError, DiskFullError
+        See :func:`medcore.atomic.atomic_file`.
+    """
+    path = Path(path)
+    if path.suffix != ".npy":
+        raise InputError(path, "does not end in .npy", "choose such a name")
+    if values.dtype.kind not in "biufc":
+        raise InputError(path, f"cannot hold values of type {values.dtype}", "give an array of numbers")
+    with atomic_file(path, force=force) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)

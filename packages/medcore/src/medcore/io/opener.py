@@ -22,6 +22,7 @@ from medcore.io.limits import existing_file
 from medcore.io.nifti import GZIP_MAGIC, read_nifti, read_nifti_series
 from medcore.io.nifti_header import HEADER_BYTES, is_nifti
 from medcore.io.npy import NPY_MAGIC, ZIP_MAGIC, load_array, read_npy, read_npy_kspace
+from medcore.io.parrec import is_par, read_par
 
 _READERS = {
     "nifti": read_nifti,
@@ -29,6 +30,7 @@ _READERS = {
     "dicom": read_dicom,
     "dicom-folder": read_dicom,
     "ismrmrd": read_ismrmrd,
+    "par": read_par,
 }
 
 
@@ -38,8 +40,8 @@ def recognise(path: str | Path) -> str | None:
     Returns
     -------
     str or None
-        ``nifti``, ``dicom``, ``ismrmrd``, ``hdf5``, ``npy``, ``npz``, ``medmnist``, ``dicom-folder``, ``nifti-folder``; None if it
-        is none of these.
+        ``nifti``, ``dicom``, ``par``, ``ismrmrd``, ``hdf5``, ``npy``, ``npz``, ``medmnist``, ``dicom-folder``, ``nifti-folder``;
+        None if it is none of these.
 
     Raises
     ------
@@ -60,6 +62,8 @@ def recognise(path: str | Path) -> str | None:
         return "nifti"
     if is_dicom(head):
         return "dicom"
+    if is_par(head):
+        return "par"
     if head.startswith(NPY_MAGIC):
         return "npy"
     if head.startswith(ZIP_MAGIC):

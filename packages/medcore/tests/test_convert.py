@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import medcore
+from medcore.convert import Options, convert
+from medcore.errors import ConfigError, InputError, OutputExistsError
+from medcore.io import ImageSeries, KSpace, read_ismrmrd, read_nifti, write_ismrmrd, write_nifti
+
+AFFINE = np.array([[0, -2e-3, 0, 0.1], [1.5e-3, 0, 0, -0.05], [0, 0, 4e-3, 0.02], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture
+def series(tmp_path, rng):
+    data = rng.standard_normal((3, 2, 5, 4)).astype(np.float32)
+    write_nifti(tmp_path / "in.nii.gz", data, AFFINE, sidecar={"EchoTime": [0.01, 0.02, 0.04], "FlipAngle": 90})
+    return tmp_path / "in.nii.gz"
+
+
+@pytest.fixture
+def scan(tmp_path, rng):
+    data = (rng.standard_normal((2, 3, 1, 6, 8)) + 1j * rng.standard_normal((2, 3, 1, 6, 8))).astype(np.complex64)
+    kspace = KSpace(data=data, matrix=(1, 6, 8), fov=(0.005, 0.2, 0.2), times={"te": [0.01, 0.03]}, noise=data[0, :, 0, 0])
+    write_ismrmrd(tmp_path / "in.h5", kspace)
+    return tmp_path / "in.h5"
+
+
+def test_images_keep_values_times_and_place(series, tmp_path):
+    done = convert(series, tmp_path / "out" / "b.nii")
+    before, after = read_nifti(series), read_nifti(tmp_path / "out" / "b.nii")
+    assert np.array_equal(before.data, after.data)
+    np.testing.assert_allclose(before.affine, after.affine, atol=1e-9)
+    for key in ("te", "flip_angle"):
+        np.testing.assert_allclose(before.times[key], after.times[key], rtol=1e-12)
+    assert (done.kind, done.content, done.lost, done.changed) == ("nifti", "images", (), ())
+
+
+def test_k_space_keeps_everything(scan, tmp_path):
+    convert(scan, tmp_path / "b.mrd")
+    before, after = read_ismrmrd(scan), read_ismrmrd(tmp_path / "b.mrd")
+    assert np.array_equal(before.data, after.data)
+    assert np.array_equal(before.noise, after.noise)
+    assert np.array_equal(before.times["te"], after.times["te"])
+
+
+@pytest.mark.parametrize(("kind", "words"), [("series", ("position and orientation", "times (te, flip_angle)")), ("scan", None)])
+def test_what_an_array_cannot_hold_is_said(kind, words, request, tmp_path):
+    source = request.getfixturevalue(kind)
+    done = convert(source, tmp_path / "b.npy")
+    assert done.lost == (words or ("position and orientation", "times (te)", "noise scan"))
+    assert np.array_equal(np.load(tmp_path / "b.npy"), medcore.open(source).data)
+
+
+def test_a_dry_run_and_a_refusal_write_nothing(series, scan, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    assert convert(series, tmp_path / "b.nii", dry_run=True).shape == (3, 2, 5, 4)
+    for source, target, kind, words in (
+        (series, "b.h5", ConfigError, r"no suffix that names a format for images; use one of .nii/.nii.gz \(nifti\)"),
+        (scan, "b.nii", ConfigError, "no suffix that names a format for k-space"),
+        (series, "in.nii.gz", ConfigError, "is the source itself"),
+        (tmp_path / "absent", "b.nii", InputError, "does not exist"),
+    ):
+        with pytest.raises(kind, match=words):
+            convert(source, tmp_path / target)
+    with pytest.raises(ConfigError, match="target for images 'niftii': is not one of nifti"):
+        convert(series, tmp_path / "b.nii", to="niftii")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_existing_targets_need_force(series, tmp_path):
+    (tmp_path / "b.nii").write_text("precious")
+    with pytest.raises(OutputExistsError):
+        convert(series, tmp_path / "b.nii")
+    assert (tmp_path / "b.nii").read_text() == "precious"
+    convert(series, tmp_path / "b.nii", options=Options(force=True))
+    assert isinstance(medcore.open(tmp_path / "b.nii"), ImageSeries)
+
+
+@pytest.mark.integration
+def test_the_command_says_what_it_did(series, tmp_path, run_cli):
+    done = run_cli("convert", series, tmp_path / "b.npy")
+    assert done.returncode == 0, done.stderr
+    assert "not kept: position and orientation" in done.stdout
+    again = run_cli("convert", series, tmp_path / "b.npy")
+    assert (again.returncode, again.stderr.count("\n")) == (3, 1)
+    facts = json.loads(run_cli("convert", series, tmp_path / "c.nii", "--dry-run", "--json").stdout)
+    assert facts["dry_run"] is True
+    assert facts["kind"] == "nifti"
+    assert not (tmp_path / "c.nii").exists()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["siemens-xa-enhanced", "dicom-transfer-syntaxes/3.dcm", "philips-enhanced-mr/PARREC/T1.PAR"])
+def test_real_scans_survive_conversion(name, data_root, tmp_path):
+    convert(data_root / name, tmp_path / "a.nii.gz")
+    before, after = medcore.open(data_root / name), read_nifti(tmp_path / "a.nii.gz")
+    assert np.array_equal(before.data, after.data)
+    np.testing.assert_allclose(before.affine, after.affine, atol=1e-7)
+    for key in before.times:
+        np.testing.assert_allclose(before.times[key], after.times[key], rtol=1e-10)
