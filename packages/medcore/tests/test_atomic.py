@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medcore import atomic
 from medcore.atomic import (
     MANIFEST,
     atomic_directory,
     atomic_file,
     check_writable,
+    folders,
     lock,
     sha256_file,
     sweep,
@@ -271,7 +271,7 @@ def no_exchange(*_, **__):
 
 def test_file_systems_without_exchange_are_served_too(tmp_path, monkeypatch):
     write_result(tmp_path / "out", "first")
-    monkeypatch.setattr(atomic.ctypes, "CDLL", no_exchange)
+    monkeypatch.setattr(folders.ctypes, "CDLL", no_exchange)
     write_result(tmp_path / "out", "second", force=True)
     assert (tmp_path / "out" / "result").read_text() == "second"
     assert names(tmp_path) == ["out"]
@@ -284,10 +284,10 @@ def test_death_between_the_two_renames_loses_nothing(tmp_path):
         """
         import os, signal, sys
         from pathlib import Path
-        from medcore import atomic
+        from medcore.atomic import atomic_directory, folders
         class Library:
             renameat2 = None
-        atomic.ctypes.CDLL = lambda *_, **__: Library
+        folders.ctypes.CDLL = lambda *_, **__: Library
         rename, count = os.rename, [0]
         def dying(a, b):
             count[0] += 1
@@ -295,7 +295,7 @@ def test_death_between_the_two_renames_loses_nothing(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(a, b)
         os.rename = dying
-        with atomic.atomic_directory(sys.argv[1], force=True) as folder:
+        with atomic_directory(sys.argv[1], force=True) as folder:
             (folder / "result").write_text("second")
         """,
         tmp_path / "out",
@@ -304,7 +304,7 @@ def test_death_between_the_two_renames_loses_nothing(tmp_path):
     child.communicate()
     assert visible(tmp_path) == []
     sweep(tmp_path)
-    assert (tmp_path / "out" / "result").read_text() == "second"
+    assert (tmp_path / "out" / "result").read_text() == "first"
     verify_directory(tmp_path / "out")
     assert names(tmp_path) == ["out"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcore.atomic import check_writable, write_bytes, write_json
+from medcore.atomic import atomic_files, json_bytes
 from medcore.errors import InputError
 from medcore.io.guard import foreign_errors
 from medcore.io.images import ImageSeries, check_seconds, checked_affine, checked_times
@@ -117,8 +117,8 @@ def write_nifti(
     affine
         (4, 4), voxel index (x, y, z, 1) to RAS+ metres; written in millimetres as sform, and as qform where it has no shear.
     sidecar
-        Content of the JSON file beside it, written first. Where it is None, a sidecar of the image that is replaced is removed: its
-        times would be taken for those of the new image.
+        Content of the JSON file beside it; both appear together. Where it is None, a sidecar of the image that is replaced is
+        removed: its times would be taken for those of the new image.
     force
         Whether existing files may be replaced.
 
@@ -135,13 +135,16 @@ def write_nifti(
     if data.ndim not in (3, 4) or 0 in data.shape:
         raise InputError(path, f"cannot hold an array of shape {data.shape}", "give (z, y, x) or (contrast, z, y, x)")
     content = _encode(data.T if data.ndim == 3 else data.transpose(3, 2, 1, 0), checked_affine(affine, path), path)
-    replaced = path.exists()
-    check_writable(path, force=force)
-    if sidecar is not None:
-        write_json(sidecar_path(path), dict(sidecar), force=force)
-    elif replaced:
-        sidecar_path(path).unlink(missing_ok=True)
-    write_bytes(path, gzip.compress(content, 6, mtime=0) if path.name.endswith(".gz") else content, force=force)
+    if path.name.endswith(".gz"):
+        content = gzip.compress(content, 6, mtime=0)
+    if sidecar is None:
+        with atomic_files([path], stale=[sidecar_path(path)] if path.exists() else [], force=force) as (temporary,):
+            temporary.write_bytes(content)
+        return
+    text = json_bytes(sidecar_path(path), dict(sidecar))
+    with atomic_files([path, sidecar_path(path)], force=force) as (temporary, beside):
+        temporary.write_bytes(content)
+        beside.write_bytes(text)
 
 
 def _encode(array: NDArray[Any], affine: NDArray[np.float64], path: Path) -> bytes:
