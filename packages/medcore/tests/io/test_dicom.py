@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nibabel.parrec import PARRECHeader
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
@@ -19,7 +20,8 @@ from medcore.atomic import sha256_file
 from medcore.errors import InputError
 from medcore.io import list_series, read_dicom, read_nifti
 from medcore.io.dicom.files import open_dicom
-from medcore.io.dicom.series import _decode, find_files
+from medcore.io.dicom.pixels import decode_frames
+from medcore.io.dicom.series import find_files
 
 SLICES, ECHOES = (0.0, 5.0, 10.0), (10.0, 20.0)
 
@@ -389,6 +391,13 @@ def test_philips_enhanced_values_equal_the_reference(data_root, name):
     assert images.data.max() == pytest.approx(reference.data.max(), rel=1e-6)
     assert np.allclose(images.data, reference.data, rtol=1e-6, atol=1e-6 * reference.data.max())
     assert images.affine[:3, :3] == pytest.approx(reference.affine[:3, :3], abs=2e-8)
+    # The converter of the NIfTI files put the corner of the first voxel, half a voxel off, where its centre is.
+    half = images.affine[:3, :2].sum(axis=1) / 2
+    assert images.affine[:3, 3] - half == pytest.approx(reference.affine[:3, 3], abs=1e-4)
+    if name == "T1":  # what the scanner itself exported, rounded to hundredths of a millimetre
+        with (data_root / "philips-enhanced-mr" / "PARREC" / "T1.PAR").open() as file:
+            exported = PARRECHeader.from_fileobj(file).get_affine()
+        assert images.affine[:3, 3] * 1e3 == pytest.approx(exported[:3, 3], abs=0.02)
 
 
 @pytest.mark.integration
@@ -420,15 +429,18 @@ def test_siemens_xa_enhanced_equals_its_reference(data_root):
 @pytest.mark.integration
 def test_nine_transfer_syntaxes_decode_identically(data_root, tmp_path):
     files = [data_root / "dicom-transfer-syntaxes" / f"{i}.dcm" for i in range(1, 10)]
-    pixels = [_decode(open_dicom(f), f) for f in files]
+    pixels = [np.stack([frame for _, frame in decode_frames(open_dicom(f), [0], f)]) for f in files]
     assert len({pydicom.dcmread(f, stop_before_pixels=True).file_meta.TransferSyntaxUID for f in files}) >= 7
     assert pixels[0].shape == (1, 384, 384)
     for other in pixels[1:]:
         assert np.array_equal(other, pixels[0])
-    # The mosaic unfolds to the reference: 35 tiles of 64 x 64, rows from the back to the front.
-    tiles = pixels[0][0].reshape(6, 64, 6, 64).swapaxes(1, 2).reshape(36, 64, 64)[:35, ::-1]
     reference = read_nifti(data_root / "dicom-transfer-syntaxes" / "ref" / "1.nii")
-    assert np.array_equal(tiles, reference.data[0])
+    for file in files:
+        volume = read_dicom(file)
+        assert np.array_equal(volume.data[:, :, ::-1], reference.data)  # the converter stores rows from the back to the front
+        for x, y, z in ([0, 0, 0], [63, 20, 34], [5, 7, 3]):
+            assert volume.affine @ [x, y, z, 1] == pytest.approx(reference.affine @ [x, 63 - y, z, 1], abs=1e-6)
+        assert volume.times["te"] == pytest.approx(0.030)
     # As single pictures they are read like any other image, cut files are refused.
     for file in files:
         dataset = pydicom.dcmread(file)
@@ -443,10 +455,48 @@ def test_nine_transfer_syntaxes_decode_identically(data_root, tmp_path):
             read_dicom(tmp_path / "cut.dcm")
 
 
-@pytest.mark.integration
-def test_a_mosaic_is_refused_with_the_way_out(data_root):
-    with pytest.raises(InputError, match=r"Siemens mosaic.*dcm2niix"):
-        read_dicom(data_root / "dicom-transfer-syntaxes" / "1.dcm")
+def mosaic(dataset, n, normal=None, **changes):
+    """A picture of 2 x 2 tiles of 2 x 3 pixels, `n` of them slices."""
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
+    dataset.SpacingBetweenSlices = 4.0
+    dataset.private_block(0x19, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", n)
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def test_a_mosaic_unfolds_round_its_centre(classic_dicom, save_dicom, tmp_path):
+    images = read_dicom(save_dicom(mosaic(classic_dicom(), 3), tmp_path / "m.dcm"))
+    whole = 300 + np.arange(24).reshape(4, 6)  # the fixture's offset for this echo time
+    assert np.array_equal(images.data[0], [whole[:2, :3], whole[:2, 3:], whole[2:, :3]])
+    # The picture of 4 x 6 pixels of 2.0 x 1.5 mm and its slices of 2 x 3 pixels have one centre.
+    first = np.array([-10.0 + 1.5 * 3 / 2, -20.0 + 2.0 * 2 / 2, 0.0])
+    assert images.affine[:3, 3] * 1e3 == pytest.approx(first * [-1, -1, 1])
+    assert images.affine[:3, 2] * 1e3 == pytest.approx([0, 0, 4])
+
+
+def test_mosaics_of_several_times_become_contrasts(classic_dicom, save_dicom, tmp_path):
+    for name, te in (("b", 10.0), ("a", 30.0)):
+        save_dicom(mosaic(classic_dicom(te=te), 4), tmp_path / f"{name}.dcm")
+    images = read_dicom(tmp_path)
+    assert images.data.shape == (2, 4, 2, 3)
+    assert images.times["te"] == pytest.approx([0.01, 0.03])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: mosaic(d, 5), "is a mosaic of 5 slices in 4 x 6 pixels"),
+        (lambda d: mosaic(d, 0), "does not say how many slices it holds"),
+        (lambda d: mosaic(d, 3, SpacingBetweenSlices=-4.0), "-4.0 mm apart"),
+        (lambda d: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), "does not say how many slices it holds"),
+    ],
+)
+def test_a_mosaic_that_contradicts_itself_is_refused(change, words, classic_dicom, save_dicom, tmp_path):
+    dataset = classic_dicom()
+    change(dataset)
+    with pytest.raises(InputError, match=words):
+        read_dicom(save_dicom(dataset, tmp_path / "m.dcm"))
 
 
 def test_images_can_be_changed_without_changing_the_file(folder):

@@ -19,6 +19,10 @@ _SHIFT = 5e-2
 """In-plane distances below this many millimetres are rounding."""
 _UNEVEN = 1e-2
 """Largest relative difference between slice distances."""
+_TURN = 1e-4
+"""Direction cosines nearer than this are the same."""
+_STATED = 1e-2
+"""Largest relative difference between slice distance and the one that the header states."""
 _BASE_KEYS = ("ti", "te", "flip", "temporal")
 _EXTRA_KEYS = ("tr", "acquisition")
 
@@ -74,14 +78,16 @@ def build_stack(frames: list[Frame], incomplete: str, what: str) -> Stack:
 
 
 def _check_uniform(frames: list[Frame], what: str) -> None:
-    first = frames[0]
-    for frame in frames:
-        if frame.size != first.size:
-            raise InputError(what, f"mixes images of {first.size} and {frame.size} pixels", "choose one series")
-        if not np.allclose(frame.spacing, first.spacing, rtol=1e-4):
-            raise InputError(what, f"mixes pixel spacings {first.spacing} and {frame.spacing} mm", "choose one series")
-        if not np.allclose(frame.orientation, first.orientation, atol=1e-4):
-            raise InputError(what, "mixes images of different orientation", "choose one series")
+    """Refuse frames that cannot share one grid; none of them is taken for the right one."""
+    sizes = sorted({frame.size for frame in frames})
+    if len(sizes) > 1:
+        raise InputError(what, f"mixes images of {' and '.join(map(str, sizes))} pixels", "choose one series")
+    spacings = sorted({frame.spacing for frame in frames})
+    if not np.allclose(spacings, spacings[0], rtol=1e-4):
+        raise InputError(what, f"mixes pixel spacings {' and '.join(map(str, spacings[:4]))} mm", "choose one series")
+    turns = np.array([frame.orientation for frame in frames])
+    if np.ptp(turns, axis=0).max() > _TURN:
+        raise InputError(what, "mixes images of different orientation", "choose one series")
 
 
 def _merge_heights(heights: Float[np.ndarray, "frame"]) -> list[float]:
@@ -110,7 +116,9 @@ def _contrast_table(
         if not doubles:
             return dict(table), sorted(table)
     raise InputError(
-        what, f"holds {doubles} images that lie at the place of another and differ in no time", "remove the duplicates"
+        what,
+        f"holds {doubles} images that lie at the place of another and differ in no time (TI, TE, flip angle, time point, TR, acquisition)",
+        "remove the duplicates, or choose the images of one contrast",
     )
 
 
@@ -166,8 +174,7 @@ def _affine(
     else:
         steps = np.diff(heights)
         if np.ptp(steps) > _UNEVEN * np.median(steps):
-            gaps = ", ".join(f"{s:.3g}" for s in sorted(set(np.round(steps, 3))))
-            raise InputError(what, f"has slices {gaps} mm apart, so some are missing or uneven", "add the missing slices")
+            raise InputError(what, _uneven(steps), "add the missing slices, or choose the images of one stack")
         step = (frames[-1].position - first.position) / (len(frames) - 1)
         bend = max(float(np.abs(f.position - first.position - k * step).max()) for k, f in enumerate(frames))
         if bend > max(_SHIFT, _UNEVEN * float(np.linalg.norm(step))):
@@ -175,6 +182,20 @@ def _affine(
         if np.linalg.norm(step - (step @ normal) * normal) > _UNEVEN * float(np.linalg.norm(step)):
             notes.append("slices are shifted against each other (tilted stack), kept in the affine")
     distance = float(np.linalg.norm(step))
+    stated = {f.distance for f in frames if f.distance}
+    if len(frames) > 1 and any(abs(abs(d) - abs(float(step @ normal))) > _STATED * distance for d in stated):
+        said = ", ".join(f"{d:.4g}" for d in sorted(stated))
+        notes.append(f"slices lie {distance:.4g} mm apart, SpacingBetweenSlices says {said} mm: some may be missing")
     columns = np.stack([row, column, step / distance], axis=1)
     voxel = np.array([first.spacing[1], first.spacing[0], distance]) * 1e-3
     return affine_from_vectors(columns, voxel, first.position * 1e-3), notes
+
+
+def _uneven(steps: Float[np.ndarray, "gap"]) -> str:
+    """Name unequal slice distances: whole slices that are missing, or an increment that changes."""
+    apart = ", ".join(f"{s:.3g}" for s in sorted(set(np.round(steps, 3))))
+    times = steps / steps.min()
+    missing = int(np.round(times).sum()) - len(steps)
+    if np.abs(times - np.round(times)).max() < _UNEVEN * times.max():
+        return f"has slices {apart} mm apart, so {missing} are missing between the others"
+    return f"has slices {apart} mm apart, an uneven increment"

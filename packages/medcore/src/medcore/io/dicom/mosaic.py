@@ -1,7 +1,7 @@
 """Siemens mosaics: all slices of a volume side by side in one picture.
 
 The picture's position is that of its corner if it were one slice of the mosaic's size; the true slices lie round the same centre. Number of
-slices and direction come from the private header of Siemens, read by nibabel.
+slices and direction come from private elements of Siemens.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import numpy as np
 from jaxtyping import Float
 
 from medcore.errors import InputError
+from medcore.io.dicom.csa import read_csa
 from medcore.io.guard import foreign_errors
 
 _CREATOR, _GROUP, _IMAGE_HEADER = "SIEMENS CSA HEADER", 0x29, 0x10
 _MR_CREATOR, _MR_GROUP, _N_IMAGES = "SIEMENS MR HEADER", 0x19, 0x0A
+_WANTED = frozenset({"NumberOfImagesInMosaic", "SliceNormalVector"})
 _MAX_IMAGES = 4096
 _HINT = "convert it with dcm2niix and read the NIfTI file"
 
@@ -91,28 +93,34 @@ def read_tiles(
 
 def _private_facts(dataset: Any, path: Path) -> tuple[int, Float[np.ndarray, "3"] | None]:
     """Number of slices, and their direction where it is stated."""
-    number: Any = _private(dataset, _MR_GROUP, _MR_CREATOR, _N_IMAGES)
+    stated = _private(dataset, _MR_GROUP, _MR_CREATOR, _N_IMAGES, path)
+    header = _private(dataset, _GROUP, _CREATOR, _IMAGE_HEADER, path)
     normal = None
-    header = _private(dataset, _GROUP, _CREATOR, _IMAGE_HEADER)
+    numbers = {stated} if isinstance(stated, int) else set()
     if isinstance(header, bytes):
-        from nibabel.nicom import csareader
-
-        with foreign_errors(path, "has a private header that cannot be read", _HINT, quote=False, also=(csareader.CSAReadError,)):
-            tags = csareader.read(header)["tags"]
-            stated = [float(v) for v in tags.get("SliceNormalVector", {}).get("items", [])]
-            listed = tags.get("NumberOfImagesInMosaic", {}).get("items", [])
-            number = number if number is not None or not listed else int(listed[0])
-        if stated:
-            normal = np.array(stated)
+        try:
+            listed = read_csa(header, _WANTED)
+            numbers |= {int(text) for text in listed.get("NumberOfImagesInMosaic", [])[:1]}
+            direction = [float(text) for text in listed.get("SliceNormalVector", [])]
+        except ValueError as error:
+            raise InputError(path, "has a private header of Siemens that is damaged", _HINT) from error
+        if direction:
+            normal = np.array(direction)
             if normal.shape != (3,) or not np.isfinite(normal).all():
                 raise InputError(path, "states a slice normal that is not three numbers", _HINT)
-    if not isinstance(number, int) or not 1 <= number <= _MAX_IMAGES:
+    if len(numbers) > 1:
+        raise InputError(
+            path, f"is a mosaic of {' or '.join(map(str, sorted(numbers)))} slices: its private elements differ", _HINT
+        )
+    number = int(next(iter(numbers), 0))
+    if not 1 <= number <= _MAX_IMAGES:
         raise InputError(path, "is a Siemens mosaic that does not say how many slices it holds", _HINT)
     return number, normal
 
 
-def _private(dataset: Any, group: int, creator: str, element: int) -> Any:
-    try:
-        return dataset.private_block(group, creator)[element].value
-    except KeyError:
-        return None
+def _private(dataset: Any, group: int, creator: str, element: int, path: Path) -> Any:
+    with foreign_errors(path, "has a private element that cannot be read", _HINT, quote=False):
+        try:
+            return dataset.private_block(group, creator)[element].value
+        except KeyError:
+            return None
