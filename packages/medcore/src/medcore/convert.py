@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from medcore.atomic import check_writable
 from medcore.errors import ConfigError, InputError
-from medcore.io import ImageSeries, KSpace
+from medcore.io import ImageSeries, KSpace, write_cfl, write_fastmri
 from medcore.io.ismrmrd import write_ismrmrd
 from medcore.io.nifti import write_nifti
 from medcore.io.npy import write_npy
@@ -156,12 +156,31 @@ def _write_ismrmrd(path: Path, item: KSpace, options: Options) -> None:
     write_ismrmrd(path, item, force=options.force)
 
 
+def _write_fastmri(path: Path, item: KSpace, options: Options) -> None:
+    write_fastmri(path, [item], force=options.force)
+
+
+def _write_cfl(path: Path, item: Any, options: Options) -> None:
+    write_cfl(path, item, force=options.force)
+
+
+def _lose_cfl(item: Any, losses: _Losses) -> None:
+    losses.lost.append("field of view, position and orientation")
+    if item.times:
+        losses.lost.append(f"times ({', '.join(item.times)})")
+    if isinstance(item, KSpace) and item.noise is not None:
+        losses.lost.append("noise scan")
+
+
 IMAGE_TARGETS: dict[str, Target] = {
     "nifti": Target((".nii", ".nii.gz"), "NIfTI with a BIDS sidecar", _write_nifti, _nothing),
     "npy": Target((".npy",), "plain array (contrast, z, y, x)", _write_npy, _lose_npy),
+    "cfl": Target((".cfl", ".hdr"), "BART pair", _write_cfl, _lose_cfl),
 }
 KSPACE_TARGETS: dict[str, Target] = {
     "ismrmrd": Target((".h5", ".mrd"), "ISMRMRD", _write_ismrmrd, _nothing),
+    "fastmri": Target((), "fastMRI: one contrast, one plane, on a grid", _write_fastmri, _nothing),
+    "cfl": Target((".cfl", ".hdr"), "BART pairs of samples, trajectory and coil maps", _write_cfl, _lose_cfl),
     "npy": Target((".npy",), "plain array (contrast, coil, z, y, x)", _write_npy, _lose_npy),
 }
 
@@ -179,7 +198,7 @@ def target_kind(target: Path, wanted: str | None, targets: dict[str, Target], co
             raise unknown_name(f"target for {content}", wanted, list(targets))
         return wanted
     name = target.name.lower()
-    found = next((kind for kind, t in targets.items() if name.endswith(t.suffixes)), None)
+    found = next((kind for kind, t in targets.items() if t.suffixes and name.endswith(t.suffixes)), None)
     if found is None:
         known = ", ".join(f"{'/'.join(t.suffixes) or 'no suffix'} ({kind})" for kind, t in targets.items())
         raise ConfigError(

@@ -13,7 +13,8 @@ from medcore.atomic import sha256_file
 from medcore.config import to_mapping
 from medcore.contents import content_faults, describe_content, recognise_content
 from medcore.errors import InputError, MissingExtraError
-from medcore.io import ImageSeries, KSpace, list_series, read_dicom
+from medcore.io import ImageSeries, KSpace, list_series, read_dicom, read_fastmri
+from medcore.io.fastmri import describe_fastmri
 from medcore.io.opener import open_path, recognise
 from medcore.units import m_to_mm, rad_to_deg, s_to_ms
 
@@ -72,6 +73,8 @@ def describe(path: str | Path, **options: Any) -> dict[str, Any]:
         if len(series) > 1:
             listed = [{"uid": s.uid, "number": s.number, "files": s.n_files, "frames": s.n_frames} for s in series]
             return facts | {"type": "several series", "series": listed}
+    if kind == "fastmri" and "slice_index" not in options:
+        return facts | {"type": "k-space of several slices", **describe_fastmri(path)}
     if Path(path).is_dir() and not options and (why := _why_mixed(path, kind)):
         return facts | {"format": "folder", "type": "folder of several things", "not_one": why, **_contents(Path(path))}
     item = open(path, **options)
@@ -206,6 +209,9 @@ def find_faults(path: str | Path) -> list[str]:
             except InputError as error:
                 faults.append(f"series {info.number}: {error.problem}")
         return faults
+    if kind == "fastmri":
+        slices = describe_fastmri(path)["axes"]["slice"]
+        return list(dict.fromkeys(fault for i in range(slices) for fault in _faults(read_fastmri(path, slice_index=i))))
     if Path(path).is_dir() and _why_mixed(path, kind):
         return _faults_of_files(Path(path))
     return _faults(open(path))

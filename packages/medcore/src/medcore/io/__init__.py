@@ -1,6 +1,8 @@
 """Strict readers and atomic writers of medical-imaging files."""
 
+from medcore.io.bart import read_cfl, write_cfl
 from medcore.io.dicom import SeriesInfo, list_series, read_dicom
+from medcore.io.fastmri import read_fastmri, write_fastmri
 from medcore.io.images import ImageSeries
 from medcore.io.ismrmrd import read_ismrmrd, write_ismrmrd
 from medcore.io.kspace import KSpace
@@ -16,7 +18,9 @@ __all__ = [
     "SeriesInfo",
     "list_series",
     "open",
+    "read_cfl",
     "read_dicom",
+    "read_fastmri",
     "read_ismrmrd",
     "read_nifti",
     "read_nifti_series",
@@ -24,6 +28,8 @@ __all__ = [
     "read_npy_kspace",
     "read_par",
     "recognise",
+    "write_cfl",
+    "write_fastmri",
     "write_ismrmrd",
     "write_nifti",
     "write_npy",

@@ -11,9 +11,11 @@ from typing import Any
 import h5py
 
 from medcore.errors import InputError
+from medcore.io.bart import is_cfl, read_cfl
 from medcore.io.dicom import read_dicom
 from medcore.io.dicom.files import is_dicom
 from medcore.io.dicom.series import find_files
+from medcore.io.fastmri import is_fastmri, read_fastmri
 from medcore.io.hdf5 import is_hdf5, open_hdf5
 from medcore.io.images import ImageSeries
 from medcore.io.ismrmrd import read_ismrmrd
@@ -31,6 +33,8 @@ _READERS = {
     "dicom-folder": read_dicom,
     "ismrmrd": read_ismrmrd,
     "par": read_par,
+    "fastmri": read_fastmri,
+    "cfl": read_cfl,
 }
 
 
@@ -40,8 +44,8 @@ def recognise(path: str | Path) -> str | None:
     Returns
     -------
     str or None
-        ``nifti``, ``dicom``, ``par``, ``ismrmrd``, ``hdf5``, ``npy``, ``npz``, ``medmnist``, ``dicom-folder``, ``nifti-folder``;
-        None if it is none of these.
+        ``nifti``, ``dicom``, ``par``, ``ismrmrd``, ``fastmri``, ``cfl``, ``hdf5``, ``npy``, ``npz``, ``medmnist``,
+        ``dicom-folder``, ``nifti-folder``; None if it is none of these.
 
     Raises
     ------
@@ -49,6 +53,8 @@ def recognise(path: str | Path) -> str | None:
         If it does not exist or cannot be read.
     """
     path = Path(path)
+    if is_cfl(path):
+        return "cfl"
     if path.is_dir():
         if find_files(path):
             return "dicom-folder"
@@ -93,7 +99,9 @@ def _kind_of_zip(path: Path) -> str | None:
 def _kind_of_hdf5(path: Path) -> str:
     with open_hdf5(path) as file:
         groups = [item for name in file if isinstance(item := file.get(name), h5py.Group)]
-        return "ismrmrd" if any({"xml", "data"} <= set(group) for group in groups) else "hdf5"
+        if any({"xml", "data"} <= set(group) for group in groups):
+            return "ismrmrd"
+        return "fastmri" if is_fastmri(file) else "hdf5"
 
 
 def nifti_files(folder: str | Path) -> list[Path]:
@@ -132,7 +140,7 @@ def open_path(path: str | Path, **options: Any) -> ImageSeries | KSpace:
     elif kind == "medmnist":
         raise InputError(path, "is a MedMNIST dataset", "open it with medcore.open")
     else:
-        known = "NIfTI, DICOM, ISMRMRD and .npy"
+        known = "NIfTI, DICOM, PAR/REC, ISMRMRD, fastMRI, BART cfl and .npy"
         raise InputError(path, f"is of no kind that can be read ({kind or 'unknown content'})", f"give one of {known}")
     try:
         return reader(path, **options)  # type: ignore[no-any-return]
