@@ -20,6 +20,7 @@ from medcore.errors import (
     OutputError,
     OutputExistsError,
     PartialFailureError,
+    is_full,
     output_error,
 )
 
@@ -83,3 +84,19 @@ def test_system_errors_become_what_a_user_can_act_on(number, kind, code):
 
 def test_a_system_error_without_a_number_keeps_its_text():
     assert "file write failed" in str(output_error("x.h5", OSError("file write failed")))
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.EFBIG, "File too large"), True),
+        (OSError("36864 requested and 1024 written"), True),
+        (OSError(errno.EIO, "Input/output error"), False),
+        (OSError("something else"), False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_trouble(error, full):
+    assert is_full(error) is full
+    assert output_error("out", error).exit_code == (4 if full else 3)

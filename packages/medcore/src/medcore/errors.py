@@ -22,6 +22,7 @@ holds patient identifiers.
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 
@@ -111,11 +112,13 @@ class CheckFailedError(MedcoreError):
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+"""What numpy says of a write that came short; it does not say why, and a full disk is the usual reason."""
 
 
 def is_full(error: OSError) -> bool:
     """Whether an operating-system error says that no space is left (disk, quota or file-size limit)."""
-    return error.errno in _FULL
+    return error.errno in _FULL or (error.errno is None and _SHORT_WRITE.fullmatch(str(error)) is not None)
 
 
 def output_error(path: str | Path, error: OSError) -> OutputError:

@@ -219,5 +219,7 @@ def write_npy(path: str | Path, values: NDArray[Any], *, force: bool = False) ->
         raise InputError(path, "does not end in .npy", "choose such a name")
     if values.dtype.kind not in "biufc":
         raise InputError(path, f"cannot hold values of type {values.dtype}", "give an array of numbers")
+    array = np.ascontiguousarray(values)
     with atomic_file(path, force=force) as temporary, temporary.open("wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.reshape(-1).view(np.uint8).data)  # numpy's own writing would hide why it failed

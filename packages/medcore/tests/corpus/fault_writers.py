@@ -1,0 +1,193 @@
+"""Every writer of the package in one table: how it writes generation 1 or 2 of a result, and how that is read back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medcore.atomic import atomic_directory, sha256_file, verify_directory, write_bytes, write_json
+from medcore.io import ImageSeries, KSpace, read_ismrmrd, read_nifti, write_ismrmrd, write_nifti
+from medcore.io.npy import load_array, write_npy
+
+AFFINE = np.diag([1e-3, 2e-3, 3e-3, 1.0])
+SHAPE = (2, 4, 48, 48)
+"""Images of 74 KB: enough for a disk to fill up in the middle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writer:
+    """A writer.
+
+    Attributes
+    ----------
+    write
+        ``write(inputs, out, generation, force)`` makes its outputs in the folder `out`.
+    read
+        ``read(out)`` is the generation that lies there; it raises or fails an assertion if that is of no one generation.
+    outputs
+        Names in `out`; a folder stands for what is below it.
+    beside
+        Which of them may be absent after a death between two renamings.
+    prepare
+        Makes what `write` reads, once.
+    """
+
+    write: Callable[[Path, Path, int, bool], None]
+    read: Callable[[Path], int]
+    outputs: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    prepare: Callable[[Path], None] | None = None
+
+
+def values(generation: int) -> np.ndarray:
+    """Images that gzip cannot shrink, of one sign: that of their generation."""
+    noise = np.random.default_rng(generation).uniform(0.5, 1.0, SHAPE).astype(np.float32)
+    return noise if generation == 1 else -noise
+
+
+def generation_of(array: np.ndarray) -> int:
+    for generation in (1, 2):
+        if np.array_equal(array, values(generation)):
+            return generation
+    raise AssertionError("values of neither generation")
+
+
+def kspace(generation: int) -> KSpace:
+    data = values(generation)[:, None].astype(np.complex64)
+    return KSpace(data=data, matrix=SHAPE[1:], fov=(0.1, 0.2, 0.2), times={"te": [0.01 * generation, 0.03]})
+
+
+def _command(*arguments: object, force: bool) -> None:
+    """Run ``medcore`` in this process; leaves it with SystemExit."""
+    from medcore.cli import main
+
+    sys.argv = ["medcore", *map(str, arguments), *(["--force"] if force else [])]
+    main()
+
+
+def _write_nifti(_: Path, out: Path, generation: int, force: bool) -> None:
+    write_nifti(out / "a.nii.gz", values(generation), AFFINE, sidecar={"EchoTime": [0.01 * generation, 0.03]}, force=force)
+
+
+def _read_nifti(out: Path) -> int:
+    series = read_nifti(out / "a.nii.gz")
+    generation = generation_of(series.data)
+    assert not series.times or series.times["te"][0] == 0.01 * generation, "the sidecar of another generation"
+    return generation
+
+
+def _write_bare_nifti(_: Path, out: Path, generation: int, force: bool) -> None:
+    """Generation 1 has a sidecar, generation 2 none."""
+    sidecar = {"EchoTime": [0.01, 0.03]} if generation == 1 else None
+    write_nifti(out / "a.nii", values(generation), AFFINE, sidecar=sidecar, force=force)
+
+
+def _read_bare_nifti(out: Path) -> int:
+    series = read_nifti(out / "a.nii")
+    generation = generation_of(series.data)
+    assert not series.times or generation == 1, "the sidecar of another generation"
+    return generation
+
+
+def _write_folder(_: Path, out: Path, generation: int, force: bool) -> None:
+    with atomic_directory(out / "result", force=force) as folder:
+        (folder / "maps").mkdir()
+        for name in "ab":
+            np.save(folder / "maps" / f"{name}.npy", values(generation))
+
+
+def _read_folder(out: Path) -> int:
+    verify_directory(out / "result")
+    found = {generation_of(np.load(out / "result" / "maps" / f"{name}.npy")) for name in "ab"}
+    assert len(found) == 1, "two generations in one folder"
+    return found.pop()
+
+
+def _prepare_images(inputs: Path) -> None:
+    for generation in (1, 2):
+        write_nifti(inputs / f"{generation}.nii", values(generation), AFFINE, sidecar={"EchoTime": [0.01 * generation, 0.03]})
+
+
+def _prepare_kspace(inputs: Path) -> None:
+    for generation in (1, 2):
+        write_ismrmrd(inputs / f"{generation}.h5", kspace(generation))
+
+
+def _json(generation: int) -> dict[str, Any]:
+    return {"generation": generation, "text": "x" * 100_000}
+
+
+def _of(written: Callable[[Path, int, bool], None]) -> Callable[[Path, Path, int, bool], None]:
+    """A writer that reads nothing."""
+    return lambda _, out, generation, force: written(out, generation, force)
+
+
+def _converted(suffix: str) -> Callable[[Path, Path, int, bool], None]:
+    def write(inputs: Path, out: Path, generation: int, force: bool) -> None:
+        source = next(inputs.glob(f"{generation}.*[!n]"))
+        _command("convert", source, out / f"a{suffix}", force=force)
+
+    return write
+
+
+WRITERS: dict[str, Writer] = {
+    "write_bytes": Writer(
+        write=_of(lambda out, g, force: write_bytes(out / "a", values(g).tobytes(), force=force)),
+        read=lambda out: generation_of(np.frombuffer((out / "a").read_bytes(), np.float32).reshape(SHAPE)),
+        outputs=("a",),
+    ),
+    "write_json": Writer(
+        write=_of(lambda out, g, force: write_json(out / "a.json", _json(g), force=force)),
+        read=lambda out: int(json.loads((out / "a.json").read_text())["generation"]),
+        outputs=("a.json",),
+    ),
+    "atomic_directory": Writer(write=_write_folder, read=_read_folder, outputs=("result",)),
+    "write_npy": Writer(
+        write=_of(lambda out, g, force: write_npy(out / "a.npy", values(g), force=force)),
+        read=lambda out: generation_of(load_array(out / "a.npy")),
+        outputs=("a.npy",),
+    ),
+    "write_nifti with sidecar": Writer(write=_write_nifti, read=_read_nifti, outputs=("a.nii.gz", "a.json"), beside=("a.json",)),
+    "write_nifti without sidecar": Writer(
+        write=_write_bare_nifti, read=_read_bare_nifti, outputs=("a.nii", "a.json"), beside=("a.json",)
+    ),
+    "write_ismrmrd": Writer(
+        write=_of(lambda out, g, force: write_ismrmrd(out / "a.h5", kspace(g), force=force)),
+        read=lambda out: generation_of(read_ismrmrd(out / "a.h5").data[:, 0].real),
+        outputs=("a.h5",),
+    ),
+    "medcore convert to NIfTI": Writer(
+        write=_converted(".nii.gz"),
+        read=_read_nifti,
+        outputs=("a.nii.gz", "a.json"),
+        beside=("a.json",),
+        prepare=_prepare_images,
+    ),
+    "medcore convert to ISMRMRD": Writer(
+        write=_converted(".h5"),
+        read=lambda out: generation_of(read_ismrmrd(out / "a.h5").data[:, 0].real),
+        outputs=("a.h5",),
+        prepare=_prepare_kspace,
+    ),
+}
+
+
+def state(out: Path) -> dict[str, str]:
+    """Hash of every visible file below `out`."""
+    files = (p for p in sorted(out.rglob("*")) if p.is_file() and not p.relative_to(out).parts[0].startswith("."))
+    return {p.relative_to(out).as_posix(): sha256_file(p) for p in files}
+
+
+def hidden(out: Path) -> list[str]:
+    """Leftovers in `out`."""
+    return [p.name for p in out.iterdir() if p.name.startswith(".")]
+
+
+def series(generation: int) -> ImageSeries:
+    return ImageSeries(data=values(generation), affine=AFFINE, times={"te": [0.01 * generation, 0.03]})
