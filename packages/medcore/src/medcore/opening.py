@@ -14,6 +14,7 @@ from medcore.config import to_mapping
 from medcore.contents import content_faults, describe_content, recognise_content
 from medcore.errors import InputError, MissingExtraError
 from medcore.io import ImageSeries, KSpace, list_series, read_dicom, read_fastmri
+from medcore.io.bids import bids_faults, describe_bids, find_collections, read_collection, subjects_of
 from medcore.io.fastmri import describe_fastmri
 from medcore.io.opener import open_path, recognise
 from medcore.units import m_to_mm, rad_to_deg, s_to_ms
@@ -73,6 +74,8 @@ def describe(path: str | Path, **options: Any) -> dict[str, Any]:
         if len(series) > 1:
             listed = [{"uid": s.uid, "number": s.number, "files": s.n_files, "frames": s.n_frames} for s in series]
             return facts | {"type": "several series", "series": listed}
+    if kind == "bids-folder" and not options:
+        return facts | describe_bids(path)
     if kind == "fastmri" and "slice_index" not in options:
         return facts | {"type": "k-space of several slices", **describe_fastmri(path)}
     if Path(path).is_dir() and not options and (why := _why_mixed(path, kind)):
@@ -89,7 +92,7 @@ def _why_mixed(path: str | Path, kind: str | None) -> str | None:
     """Why a folder is neither one series nor one data set; None if it is one."""
     from medcore.datasets.opener import recognise_dataset
 
-    if kind == "dicom-folder":
+    if kind in {"dicom-folder", "bids-folder"}:
         return None
     try:
         if kind is None:
@@ -209,12 +212,27 @@ def find_faults(path: str | Path) -> list[str]:
             except InputError as error:
                 faults.append(f"series {info.number}: {error.problem}")
         return faults
+    if kind == "bids-folder":
+        return _faults_of_bids(path)
     if kind == "fastmri":
         slices = describe_fastmri(path)["axes"]["slice"]
         return list(dict.fromkeys(fault for i in range(slices) for fault in _faults(read_fastmri(path, slice_index=i))))
     if Path(path).is_dir() and _why_mixed(path, kind):
         return _faults_of_files(Path(path))
     return _faults(open(path))
+
+
+def _faults_of_bids(path: str | Path) -> list[str]:
+    """Faults of a data set's files, and of every collection as a whole."""
+    faults = bids_faults(path)
+    for subject in subjects_of(path):
+        try:
+            for collection in find_collections(path, subjects=[subject]):
+                faults += [f"{collection.name}: {fault}" for fault in _faults(read_collection(collection))]
+        except InputError as error:
+            fault = f"{Path(error.what).name}: {error.problem}"
+            faults += [fault] if fault not in faults else []
+    return faults
 
 
 def _faults_of_files(folder: Path) -> list[str]:

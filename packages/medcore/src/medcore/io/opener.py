@@ -12,6 +12,7 @@ import h5py
 
 from medcore.errors import InputError
 from medcore.io.bart import is_cfl, read_cfl
+from medcore.io.bids import is_bids, read_bids
 from medcore.io.dicom import read_dicom
 from medcore.io.dicom.files import is_dicom
 from medcore.io.dicom.series import find_files
@@ -35,6 +36,7 @@ _READERS = {
     "par": read_par,
     "fastmri": read_fastmri,
     "cfl": read_cfl,
+    "bids-folder": read_bids,
 }
 
 
@@ -45,7 +47,7 @@ def recognise(path: str | Path) -> str | None:
     -------
     str or None
         ``nifti``, ``dicom``, ``par``, ``ismrmrd``, ``fastmri``, ``cfl``, ``hdf5``, ``npy``, ``npz``, ``medmnist``,
-        ``dicom-folder``, ``nifti-folder``; None if it is none of these.
+        ``dicom-folder``, ``nifti-folder``, ``bids-folder``; None if it is none of these.
 
     Raises
     ------
@@ -56,6 +58,8 @@ def recognise(path: str | Path) -> str | None:
     if is_cfl(path):
         return "cfl"
     if path.is_dir():
+        if is_bids(path):
+            return "bids-folder"
         if find_files(path):
             return "dicom-folder"
         return "nifti-folder" if nifti_files(path) else None
