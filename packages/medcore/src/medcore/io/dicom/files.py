@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from medcore.errors import InputError
+from medcore.io.dicom.parsing import pydicom_errors
 from medcore.io.dicom.pixels import check_pixels
-from medcore.io.guard import foreign_errors
 from medcore.io.limits import FREE_BYTES, MAX_BYTES, MAX_EXPANSION, check_size, existing_file
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -81,9 +81,10 @@ def open_dicom(path: str | Path) -> Any:
     syntax, meta_length = _file_meta(path)
     if syntax == DEFLATED:
         _check_deflated(path, meta_length)
-    with foreign_errors(path, "is damaged DICOM", quote=False, also=parser_errors()):
+    with pydicom_errors(path, "is damaged DICOM"):
         dataset = pydicom.dcmread(path, defer_size=None if syntax == DEFLATED else _HEAVY)
         found = {keyword: dataset.get(keyword) for keyword in (*_REQUIRED, "NumberOfFrames", "HighBit")}
+        found["SOPClassUID"] = found["SOPClassUID"] or dataset.file_meta.get("MediaStorageSOPClassUID")
         whole, mixed = _measure(dataset, None if syntax == DEFLATED else size)
     _check_class(found, syntax, path)
     if not whole:
@@ -101,7 +102,7 @@ def _file_meta(path: Path) -> tuple[str, int | None]:
     """The transfer syntax, and the length of the file's own header where it is stated."""
     from pydicom.filereader import read_file_meta_info
 
-    with foreign_errors(path, "has a damaged file header", quote=False, also=parser_errors()):
+    with pydicom_errors(path, "has a damaged file header"):
         meta = read_file_meta_info(path)
         syntax, length = str(meta.get("TransferSyntaxUID") or ""), meta.get("FileMetaInformationGroupLength")
     if not syntax:
@@ -127,13 +128,6 @@ def _check_deflated(path: Path, meta_length: int | None) -> None:
             raise InputError(path, f"expands to more than {budget} bytes", _HINT)
     if not engine.eof:
         raise InputError(path, "has a deflated part that is cut", _HINT)
-
-
-def parser_errors() -> tuple[type[Exception], ...]:
-    """The kinds of error of pydicom's own."""
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    return BytesLengthException, InvalidDicomError
 
 
 def _measure(dataset: Any, size: int | None) -> tuple[bool, bool]:

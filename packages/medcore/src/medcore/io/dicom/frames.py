@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from medcore.errors import InputError
-from medcore.io.dicom.files import n_frames, parser_errors
+from medcore.io.dicom.files import n_frames
 from medcore.io.dicom.mosaic import is_mosaic, read_tiles
-from medcore.io.guard import foreign_errors
+from medcore.io.dicom.parsing import pydicom_errors
 
 _HINT = "correct this element of the file"
 _LONGEST = {"EchoTime": 10e3, "InversionTime": 60e3, "RepetitionTime": 600e3, "FlipAngle": 360.0}
@@ -77,16 +76,12 @@ def read_frames(dataset: Any, file: int, path: Path) -> list[Frame]:
     InputError
         If a frame has no place in space, or an element is not the number it should be.
     """
-    with _guard(path):
+    with pydicom_errors(path):
         enhanced = "PerFrameFunctionalGroupsSequence" in dataset
         table = "ModalityLUTSequence" in dataset
     if table:
         raise InputError(path, "turns stored pixels into values by a table (ModalityLUTSequence)", "convert it to rescaled pixels")
     return list(_enhanced(dataset, file, path) if enhanced else _classic(dataset, file, path))
-
-
-def _guard(path: Path) -> AbstractContextManager[None]:
-    return foreign_errors(path, "has an element that cannot be read", quote=False, also=parser_errors())
 
 
 def _classic(dataset: Any, file: int, path: Path) -> Iterator[Frame]:
@@ -112,13 +107,13 @@ def _classic(dataset: Any, file: int, path: Path) -> Iterator[Frame]:
 
 
 def _enhanced(dataset: Any, file: int, path: Path) -> Iterator[Frame]:
-    with _guard(path):
+    with pydicom_errors(path):
         per_frame = list(dataset.PerFrameFunctionalGroupsSequence)
         shared = [item for group in dataset.get("SharedFunctionalGroupsSequence") or () for item in _macros(group)]
     if len(per_frame) != n_frames(dataset):
         raise InputError(path, f"describes {len(per_frame)} of {n_frames(dataset)} frames", "get another copy of the file")
     for index, group in enumerate(per_frame):
-        with _guard(path):
+        with pydicom_errors(path):
             own = _macros(group)
         facts = _Facts([*own, *shared, dataset], path)
         acquisition = facts.whole("FrameAcquisitionNumber")
@@ -149,7 +144,7 @@ class _Facts:
 
     def __init__(self, sources: list[Any], path: Path) -> None:
         self.path = path
-        with _guard(path):
+        with pydicom_errors(path):
             self.found = {keyword: _first(sources, keyword) for keyword in _KEYWORDS}
 
     def word(self, keyword: str) -> str:

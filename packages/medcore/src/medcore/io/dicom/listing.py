@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medcore.errors import InputError
-from medcore.io.dicom.files import NoImageError, is_dicom, n_frames, open_dicom, parser_errors
-from medcore.io.guard import foreign_errors
+from medcore.io.dicom.files import NoImageError, is_dicom, n_frames, open_dicom
+from medcore.io.dicom.parsing import pydicom_errors
 
 _MAX_FILES = 100_000
 _IDENTITY = (
@@ -115,17 +115,12 @@ def _open_folder(folder: Path) -> tuple[list[tuple[Path, Any]], int]:
 def _in_order(opened: list[tuple[Path, Any]], notes: tuple[str, ...] = ()) -> Images:
     keys = []
     for path, dataset in opened:
-        with element_errors(path):
+        with pydicom_errors(path):
             number = dataset.get("InstanceNumber")
             uid = str(dataset.get("SOPInstanceUID") or "")
         keys.append((number if isinstance(number, int) else -1, uid))
     order = sorted(range(len(opened)), key=lambda i: keys[i])
     return Images(paths=tuple(opened[i][0] for i in order), datasets=tuple(opened[i][1] for i in order), notes=notes)
-
-
-def element_errors(what: str | Path) -> Any:
-    """Guard for reading elements: pydicom converts one when it is first asked for, and may fail then."""
-    return foreign_errors(what, "has an element that cannot be read", quote=False, also=parser_errors())
 
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:
@@ -145,7 +140,7 @@ def list_series(folder: str | Path) -> list[SeriesInfo]:
 
 def _info(uid: str, files: list[tuple[Path, Any]]) -> SeriesInfo:
     path, first = files[0]
-    with element_errors(path):
+    with pydicom_errors(path):
         number, description, modality = (first.get(k) for k in ("SeriesNumber", "SeriesDescription", "Modality"))
     return SeriesInfo(
         uid=uid,
@@ -199,7 +194,7 @@ def _asked(wanted: str | int | Sequence[str | int]) -> list[str | int]:
 
 def check_one_patient(images: Images, what: str) -> None:
     """Refuse files of different patients, examinations or frames of reference, and files that are one image; no identifier is shown."""
-    with element_errors(what):
+    with pydicom_errors(what):
         found = {keyword: [str(d.get(keyword) or "") for d in images.datasets] for keyword, _ in _IDENTITY}
         instances = [str(d.get("SOPInstanceUID") or "") for d in images.datasets]
     for keyword, word in _IDENTITY:

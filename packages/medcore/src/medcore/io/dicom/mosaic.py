@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from medcore.errors import InputError
 from medcore.io.dicom.csa import read_csa
-from medcore.io.guard import foreign_errors
+from medcore.io.dicom.parsing import pydicom_errors
 
 _CREATOR, _GROUP, _IMAGE_HEADER = "SIEMENS CSA HEADER", 0x29, 0x10
 _MR_CREATOR, _MR_GROUP, _N_IMAGES = "SIEMENS MR HEADER", 0x19, 0x0A
@@ -119,7 +119,7 @@ def _private_facts(dataset: Any, path: Path) -> tuple[int, Float[np.ndarray, "3"
 
 
 def _private(dataset: Any, group: int, creator: str, element: int, path: Path) -> Any:
-    with foreign_errors(path, "has a private element that cannot be read", _HINT, quote=False):
+    with pydicom_errors(path, "has a private element that cannot be read", _HINT):
         try:
             return dataset.private_block(group, creator)[element].value
         except KeyError:

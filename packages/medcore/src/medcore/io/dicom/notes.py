@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medcore.io.dicom.files import program_in
-from medcore.io.dicom.listing import element_errors
+from medcore.io.dicom.parsing import pydicom_errors
 
 _LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
 _KEYWORDS = (
@@ -22,10 +22,11 @@ _MOST_NUMBERS = 10
 
 def notes_about(datasets: Sequence[Any], what: str) -> list[str]:
     """Notes about the files of one series, each once with the number of files it concerns."""
-    with element_errors(what):
+    with pydicom_errors(what):
         facts = [{keyword: dataset.get(keyword) for keyword in _KEYWORDS} for dataset in datasets]
         syntaxes = [str(dataset.file_meta.TransferSyntaxUID) for dataset in datasets]
         programs = [program_in(dataset.preamble or b"") for dataset in datasets]
+        other = sum(dataset.original_encoding[0] != dataset.file_meta.TransferSyntaxUID.is_implicit_VR for dataset in datasets)
         falling = sum(list(dataset.keys()) != sorted(dataset.keys()) for dataset in datasets)
     notes = [
         f"the preamble of {programs.count(kind)} files begins like a program ({kind}); never run them"
@@ -46,6 +47,8 @@ def notes_about(datasets: Sequence[Any], what: str) -> list[str]:
     padding = {int(p) for fact in facts if isinstance(p := fact["PixelPaddingValue"], int)}
     if padding:
         notes.append(f"pixels outside the picture have the stored value {', '.join(map(str, sorted(padding)))} and are kept")
+    if other:
+        notes.append(f"{other} files are not encoded as their transfer syntax says (explicit and implicit value representation)")
     if falling:
         notes.append(f"{falling} files have elements out of order")
     return [*notes, *_missing_numbers(facts)]

@@ -13,7 +13,8 @@ from jaxtyping import Shaped
 
 from medcore.errors import InputError, MissingExtraError
 from medcore.io.dicom.codestream import picture_size
-from medcore.io.guard import foreign_errors, reason
+from medcore.io.dicom.parsing import pydicom_errors
+from medcore.io.guard import reason
 from medcore.io.limits import check_size
 
 _HINT = "get another copy of the file"
@@ -69,7 +70,7 @@ def _whole(value: Any, keyword: str, path: Path) -> int:
 
 
 def _check_length(dataset: Any, shape: tuple[int, int, int], itemsize: int, path: Path) -> None:
-    with foreign_errors(path, "has pixel data that cannot be found", quote=False):
+    with pydicom_errors(path, "has pixel data that cannot be found"):
         raw = dataset.get_item("PixelData", keep_deferred=True)
         value, length, start = raw.value, int(raw.length), int(raw.value_tell)
         syntax = str(dataset.file_meta.TransferSyntaxUID)
@@ -154,7 +155,7 @@ def decode_frames(dataset: Any, wanted: Iterable[int], path: Path) -> Iterator[t
     frames = iter_pixels(dataset, indices=indices)
     for index in indices:
         try:
-            with foreign_errors(path, "has pixels that cannot be decoded"):
+            with pydicom_errors(path, "has pixels that cannot be decoded", quote=True):
                 frame = np.asarray(next(frames, None))
         except InputError as error:
             why = reason(error.__cause__ or error)

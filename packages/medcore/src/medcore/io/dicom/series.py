@@ -18,12 +18,12 @@ from medcore.io.dicom.listing import (
     SeriesInfo,
     check_one_patient,
     choose_series,
-    element_errors,
     find_files,
     list_series,
     open_images,
 )
 from medcore.io.dicom.notes import notes_about
+from medcore.io.dicom.parsing import pydicom_errors
 from medcore.io.dicom.pixels import decode_frames
 from medcore.io.images import ImageSeries
 from medcore.units import deg_to_rad, ms_to_s
@@ -132,7 +132,7 @@ def _meta(dataset: Any, n_files: int, what: str) -> dict[str, Any]:
         "sequence": "SequenceName",
         "field_strength": "MagneticFieldStrength",
     }
-    with element_errors(what):
+    with pydicom_errors(what):
         found = {key: dataset.get(keyword) for key, keyword in keywords.items()}
     meta: dict[str, Any] = {"files": n_files}
     for key, value in found.items():
