@@ -250,7 +250,7 @@ def test_names_and_collections_are_those_of_ancpbids(tmp_path):
         assert [Path(f).name for f in ours] == [Path(f).name for f in theirs]
         for artifact in layout.get(suffix=suffix, extension=".nii.gz", return_type="object"):
             name = parse_name(artifact.name)
-            theirs_entities = {str(e.key): str(e.value) for e in artifact.entities}
+            theirs_entities = {k: str(v) for k, v in artifact.get_entities().items()}
             assert {k: v.lstrip("0") for k, v in name.entities.items()} == {k: v.lstrip("0") for k, v in theirs_entities.items()}
 
 

@@ -54,6 +54,8 @@ def convert(
     to: Annotated[str | None, typer.Option(help="Format, where the suffix leaves a choice.")] = None,
     series: Annotated[str | None, typer.Option(help="UID or number of one DICOM series.")] = None,
     incomplete: Annotated[Literal["refuse", "drop"] | None, typer.Option(help="What to do with missing DICOM slices.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject of a BIDS data set.")] = None,
+    suffix: Annotated[str | None, typer.Option(help="Kind of BIDS collection, for example MESE.")] = None,
     slice_index: Annotated[int | None, typer.Option(help="Which slice of multi-slice k-space.")] = None,
     quantity: Annotated[str | None, typer.Option(help="DICOM parametric map: what the values are, for example T2.")] = None,
     unit: Annotated[str | None, typer.Option(help="DICOM parametric map: their unit, for example s.")] = None,
@@ -66,7 +68,8 @@ def convert(
     from medcore.convert import Options
     from medcore.convert import convert as perform
 
-    reading = {"series": series, "incomplete": incomplete, "slice_index": slice_index}
+    reading: dict[str, Any] = {"series": series, "incomplete": incomplete, "subject": subject, "suffix": suffix}
+    reading |= {"slice_index": slice_index}
     options = Options(quantity=quantity, unit=unit, source_dicom=source_dicom, lossy=lossy, force=run.force)
     done = perform(
         source, target, to=to, options=options, dry_run=run.dry_run, **{k: v for k, v in reading.items() if v is not None}
