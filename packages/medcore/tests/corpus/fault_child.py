@@ -111,7 +111,8 @@ class Trial:
             self.problems.append(f"{what}: what is there is not whole: {error!r}")
             return
         present = {name.split("/")[0] for name in now}
-        absent = set(self.writer.outputs) - present - (set(self.writer.beside) if dead or generation == 2 else set())
+        may_lack = set(self.writer.beside if dead else ()) | set(self.writer.second_lacks if generation == 2 else ())
+        absent = set(self.writer.outputs) - present - may_lack
         self.check(not absent, f"{what}: lacks {sorted(absent)}")
 
     def restore(self, what: str) -> dict[str, str]:

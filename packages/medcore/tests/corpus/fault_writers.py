@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -12,7 +13,17 @@ from typing import Any
 import numpy as np
 
 from medcore.atomic import atomic_directory, sha256_file, verify_directory, write_bytes, write_json
-from medcore.io import ImageSeries, KSpace, read_ismrmrd, read_nifti, write_ismrmrd, write_nifti
+from medcore.io import (
+    KSpace,
+    read_cfl,
+    read_fastmri,
+    read_ismrmrd,
+    read_nifti,
+    write_cfl,
+    write_fastmri,
+    write_ismrmrd,
+    write_nifti,
+)
 from medcore.io.npy import load_array, write_npy
 
 AFFINE = np.diag([1e-3, 2e-3, 3e-3, 1.0])
@@ -34,6 +45,8 @@ class Writer:
         Names in `out`; a folder stands for what is below it.
     beside
         Which of them may be absent after a death between two renamings.
+    second_lacks
+        Those that generation 2 does not have.
     prepare
         Makes what `write` reads, once.
     """
@@ -42,6 +55,7 @@ class Writer:
     read: Callable[[Path], int]
     outputs: tuple[str, ...]
     beside: tuple[str, ...] = ()
+    second_lacks: tuple[str, ...] = ()
     prepare: Callable[[Path], None] | None = None
 
 
@@ -136,6 +150,33 @@ def _converted(suffix: str) -> Callable[[Path, Path, int, bool], None]:
     return write
 
 
+def _slices(generation: int) -> list[KSpace]:
+    array = values(generation)[0, :, None, None, None].astype(np.complex64)
+    return [KSpace(data=plane, matrix=(1, *SHAPE[2:]), fov=(0.005, 0.2, 0.2)) for plane in array]
+
+
+def _read_slices(out: Path) -> int:
+    planes = [read_fastmri(out / "a.h5", slice_index=i).data[0, 0, 0].real for i in range(SHAPE[1])]
+    return next(g for g in (1, 2) if np.array_equal(np.stack(planes), values(g)[0]))
+
+
+def _write_cfl(_: Path, out: Path, generation: int, force: bool) -> None:
+    """Both generations have coil maps, which tell it too."""
+    maps = np.full((1, *SHAPE[1:]), generation, np.complex64)
+    write_cfl(out / "a", dataclasses.replace(kspace(generation), csm=maps), force=force)
+
+
+def _read_cfl(out: Path) -> int:
+    if (out / "a.hdr").exists():
+        found = read_cfl(out / "a", csm=out / "a_csm", kind="kspace")
+        generation = generation_of(found.data[:, 0].real)
+        assert found.csm is not None
+        assert (found.csm == generation).all(), "coil maps of another generation"
+        return generation
+    values_of = np.fromfile(out / "a.cfl", "<c8")  # what a death may leave: refused by the reader
+    return 1 if values_of[0].real > 0 else 2
+
+
 WRITERS: dict[str, Writer] = {
     "write_bytes": Writer(
         write=_of(lambda out, g, force: write_bytes(out / "a", values(g).tobytes(), force=force)),
@@ -155,12 +196,21 @@ WRITERS: dict[str, Writer] = {
     ),
     "write_nifti with sidecar": Writer(write=_write_nifti, read=_read_nifti, outputs=("a.nii.gz", "a.json"), beside=("a.json",)),
     "write_nifti without sidecar": Writer(
-        write=_write_bare_nifti, read=_read_bare_nifti, outputs=("a.nii", "a.json"), beside=("a.json",)
+        write=_write_bare_nifti, read=_read_bare_nifti, outputs=("a.nii", "a.json"), beside=("a.json",), second_lacks=("a.json",)
     ),
     "write_ismrmrd": Writer(
         write=_of(lambda out, g, force: write_ismrmrd(out / "a.h5", kspace(g), force=force)),
         read=lambda out: generation_of(read_ismrmrd(out / "a.h5").data[:, 0].real),
         outputs=("a.h5",),
+    ),
+    "write_fastmri": Writer(
+        write=_of(lambda out, g, force: write_fastmri(out / "a.h5", _slices(g), force=force)), read=_read_slices, outputs=("a.h5",)
+    ),
+    "write_cfl": Writer(
+        write=_write_cfl,
+        read=_read_cfl,
+        outputs=("a.cfl", "a.hdr", "a_csm.cfl", "a_csm.hdr"),
+        beside=("a.hdr", "a_csm.cfl", "a_csm.hdr"),
     ),
     "medcore convert to NIfTI": Writer(
         write=_converted(".nii.gz"),
@@ -187,7 +237,3 @@ def state(out: Path) -> dict[str, str]:
 def hidden(out: Path) -> list[str]:
     """Leftovers in `out`."""
     return [p.name for p in out.iterdir() if p.name.startswith(".")]
-
-
-def series(generation: int) -> ImageSeries:
-    return ImageSeries(data=values(generation), affine=AFFINE, times={"te": [0.01 * generation, 0.03]})

@@ -78,7 +78,7 @@ def atomic_files(
     Parameters
     ----------
     paths
-        The main file, then those that describe it.
+        The main file, then those that describe it; where the last is there, all are.
     stale
         Files that describe what is replaced and go away with it.
     force
@@ -105,7 +105,7 @@ def atomic_files(
                 if not force and os.path.lexists(path):  # written by somebody else meanwhile
                     raise OutputExistsError(path)
             if beside or old:
-                exchange_entries(folder, main, [*beside, *old])
+                exchange_entries(folder, main, [*old, *beside])
             else:
                 os.replace(temporary[0], main)
         sync(main.parent)

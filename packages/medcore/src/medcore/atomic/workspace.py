@@ -118,7 +118,7 @@ def output_errors(path: Path) -> Iterator[None]:
 def exchange_entries(folder: Path, target: Path, beside: Sequence[Path] = ()) -> None:
     """Move ``folder / target.name`` to `target`, and the same with the names `beside`; those that the workspace lacks are removed.
 
-    Between the steps entries are absent, never of two generations.
+    Between the steps entries are absent, never of two generations; the last of `beside` goes first and comes last.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def exchange_entries(folder: Path, target: Path, beside: Sequence[Path] = ()) ->
     sync(note)
     sync(folder)
     try:
-        for path in beside:
+        for path in reversed(beside):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(path, kept / path.name)
         if target.is_dir():  # no folder can be renamed over another

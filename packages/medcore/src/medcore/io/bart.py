@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcore.atomic import atomic_file, check_writable, write_bytes
+from medcore.atomic import atomic_files
 from medcore.errors import InputError
 from medcore.io.geometry import centred_affine
 from medcore.io.images import ImageSeries, check_seconds
@@ -252,8 +252,8 @@ def _spokes(
 def write_cfl(path: str | Path, item: KSpace | ImageSeries, *, force: bool = False) -> None:
     """Write samples or images as a pair ``path.hdr``, ``path.cfl``; trajectory and coil maps as pairs ``path_traj`` and ``path_csm``.
 
-    The values are written before the header, so that what an interruption leaves has no header, or one that fits. The format has no
-    place for times, geometry, noise and repairs.
+    All files are complete before the first is in place, and the header comes last, so that what an interruption leaves has no
+    header, or one that fits. The format has no place for times, geometry, noise and repairs.
 
     Raises
     ------
@@ -262,17 +262,17 @@ def write_cfl(path: str | Path, item: KSpace | ImageSeries, *, force: bool = Fal
     """
     base = base_of(path)
     pairs = _pairs(item)
-    for suffix in pairs:
-        for end in (".hdr", ".cfl"):
-            check_writable(_beside(base, suffix + end), force=force)
-    for suffix, values in pairs.items():
-        header, target = _beside(base, suffix + ".hdr"), _beside(base, suffix + ".cfl")
-        # A header of other values that were there before must not describe the new ones.
-        header.unlink(missing_ok=True)
-        with atomic_file(target, force=force) as temporary:
-            np.asfortranarray(values, dtype="<c8").ravel(order="F").tofile(temporary)
-        dims = (*values.shape, *(1,) * (N_DIMS - values.ndim))
-        write_bytes(header, f"{_MARK}\n{' '.join(map(str, dims))} \n".encode(), force=force)
+    # The header comes last and goes first: whatever interrupts, samples are never read without what belongs to them.
+    order = ["", *(s for s in pairs if s)]
+    targets = [_beside(base, s + ".cfl") for s in order] + [_beside(base, s + ".hdr") for s in reversed(order)]
+    with atomic_files(targets, force=force) as temporary:
+        for suffix, file in zip(order, temporary, strict=False):
+            values = pairs[suffix]
+            with file.open("wb") as stream:
+                stream.write(np.asfortranarray(values, dtype="<c8").ravel(order="F").view(np.uint8).data)
+        for suffix, file in zip(reversed(order), temporary[len(order) :], strict=True):
+            dims = (*pairs[suffix].shape, *(1,) * (N_DIMS - pairs[suffix].ndim))
+            file.write_text(f"{_MARK}\n{' '.join(map(str, dims))} \n", encoding="ascii", newline="\n")
 
 
 def _pairs(item: KSpace | ImageSeries) -> dict[str, NDArray[Any]]:
