@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def _dicom(folder: Path) -> None:
             pydicom.dcmwrite(folder / f"{echo}-{z}.dcm", dataset, enforce_file_format=True)
 
 
+def _bids(root: Path) -> None:
+    """A multi-echo series of two subjects."""
+    images = _echo_images()
+    for subject in ("01", "02"):
+        for number, (image, te) in enumerate(zip(images, ECHO_TIMES, strict=True), 1):
+            path = root / f"sub-{subject}" / "anat" / f"sub-{subject}_echo-{number}_MESE.nii.gz"
+            write_nifti(path, image, AFFINE, sidecar={"EchoTime": te})
+    description = {"Name": "echoes", "BIDSVersion": "1.11.1", "License": "CC0"}
+    (root / "dataset_description.json").write_text(json.dumps(description))
+
+
 def _graded(folder: Path) -> None:
     """Sixty drawn images and their grades."""
     folder.mkdir()
@@ -98,5 +110,6 @@ STAND_INS: dict[str, Callable[[Path], None]] = {
     "estimate.nii.gz": _map(1.02),
     "raw-data.h5": _raw_data,
     "dicom": _dicom,
+    "bids": _bids,
     "fundus": _graded,
 }

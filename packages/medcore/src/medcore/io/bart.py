@@ -23,6 +23,7 @@ from medcore.io.limits import check_size, existing_file
 N_DIMS = 16
 COIL, MAPS, SLICE = 3, 4, 13
 CONTRASTS = (5, 6, 10, 11)
+_COMPANIONS = ("_traj", "_csm")
 _MARK = "# Dimensions"
 _MAX_HEADER = 1 << 20
 _MAX_AXIS = 1 << 31
@@ -258,21 +259,18 @@ def write_cfl(path: str | Path, item: KSpace | ImageSeries, *, force: bool = Fal
     Raises
     ------
     OutputExistsError, OutputError, DiskFullError
-        See :func:`medcore.atomic.atomic_file`.
+        See :func:`medcore.atomic.atomic_files`.
     """
     base = base_of(path)
     pairs = _pairs(item)
-    # The header comes last and goes first: whatever interrupts, samples are never read without what belongs to them.
-    order = ["", *(s for s in pairs if s)]
-    targets = [_beside(base, s + ".cfl") for s in order] + [_beside(base, s + ".hdr") for s in reversed(order)]
-    with atomic_files(targets, force=force) as temporary:
-        for suffix, file in zip(order, temporary, strict=False):
-            values = pairs[suffix]
-            with file.open("wb") as stream:
-                stream.write(np.asfortranarray(values, dtype="<c8").ravel(order="F").view(np.uint8).data)
-        for suffix, file in zip(reversed(order), temporary[len(order) :], strict=True):
-            dims = (*pairs[suffix].shape, *(1,) * (N_DIMS - pairs[suffix].ndim))
-            file.write_text(f"{_MARK}\n{' '.join(map(str, dims))} \n", encoding="ascii", newline="\n")
+    # Values first: what an interruption leaves has no header, and so is no pair. What was there before goes away with it.
+    paths = [_beside(base, suffix + end) for suffix in pairs for end in (".cfl", ".hdr")]
+    stale = [_beside(base, suffix + end) for suffix in _COMPANIONS if suffix not in pairs for end in (".cfl", ".hdr")]
+    with atomic_files(paths, stale=stale, force=force) as temporary:
+        for values, target, header in zip(pairs.values(), temporary[::2], temporary[1::2], strict=True):
+            np.asfortranarray(values, dtype="<c8").ravel(order="F").tofile(target)
+            dims = (*values.shape, *(1,) * (N_DIMS - values.ndim))
+            header.write_text(f"{_MARK}\n{' '.join(map(str, dims))} \n", encoding="ascii")
 
 
 def _pairs(item: KSpace | ImageSeries) -> dict[str, NDArray[Any]]:
