@@ -99,7 +99,7 @@ def test_missing_folders_and_tables(tmp_path, graded):
     with pytest.raises(InputError, match="does not exist"):
         GradedFolder(tmp_path / "nowhere")
     (graded / "labels.csv").unlink()
-    with pytest.raises(InputError, match="holds no table; add a CSV file of grades"):
+    with pytest.raises(InputError, match="holds no table; add a CSV file of labels"):
         GradedFolder(graded)
 
 

@@ -2,30 +2,148 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import shutil
+
 import numpy as np
 import pytest
 
 import medcore
-from medcore.datasets import KINDS, GradedFolder, MaskFolder, MedMnist, VocFolder, open_dataset
+from medcore.config import from_mapping, to_mapping
+from medcore.datasets import (
+    KINDS,
+    ClassFolders,
+    ClassTable,
+    CocoDetection,
+    DatasetCard,
+    DicomImages,
+    GradedFolder,
+    MaskFolder,
+    MedMnist,
+    VocFolder,
+    VqaLines,
+    find_datasets,
+    open_dataset,
+    recognise_dataset,
+)
 from medcore.errors import ConfigError, InputError
 from medcore.opening import describe, find_faults
 
+OTHERS = {k.reader for name, k in KINDS.items() if name == "relaxometry"}
+"""Kinds with tests of their own."""
 
-def test_every_kind_is_recognised(graded, write_voc, write_medmnist, tmp_path, picture, save_image):
+
+@pytest.fixture
+def every_kind(
+    graded, write_voc, write_medmnist, tmp_path, picture, save_image, write_coco, class_tree, write_table, write_vqa, save_film
+):
     save_image(picture(), tmp_path / "masks" / "a.png")
     save_image(np.ones((20, 30), np.uint8), tmp_path / "masks" / "a_OD.png")
-    places = {
+    film = save_film("a.dcm", np.arange(12, dtype=np.uint8).reshape(3, 4))
+    film.parent.rename(tmp_path / "chest")
+    return {
         graded: GradedFolder,
         graded / "labels.csv": GradedFolder,
         write_voc("one", ("cell", 1, 2, 3, 4)): VocFolder,
         write_medmnist(): MedMnist,
         tmp_path / "masks": MaskFolder,
+        (coco := write_coco({})): CocoDetection,
+        coco / "annotations" / "instances.json": CocoDetection,
+        class_tree: ClassFolders,
+        class_tree / "train": ClassFolders,
+        write_table("image,finding\na,none\nb,mass\nc,none\n"): ClassTable,
+        (vqa := write_vqa({"image": "images/0.png", "question": "Is it?", "answer": "no"})): VqaLines,
+        vqa / "vqa.jsonl": VqaLines,
+        tmp_path / "chest": DicomImages,
     }
-    for place, kind in places.items():
-        assert type(open_dataset(place)) is kind
-        if place != graded / "labels.csv":
+
+
+def test_every_kind_is_recognised(every_kind):
+    for place, kind in every_kind.items():
+        assert type(open_dataset(place)) is kind, place
+        assert len(recognise_dataset(place)) == 1
+    assert {type(open_dataset(p)) for p in every_kind} == {k.reader for k in KINDS.values()} - OTHERS
+
+
+def test_medcore_open_finds_them_too(every_kind):
+    for place, kind in every_kind.items():
+        if place.is_dir() and kind is not DicomImages:  # DICOM folders are images first
             assert type(medcore.open(place)) is kind
-    assert {type(open_dataset(p)) for p in places} == {k.reader for k in KINDS.values()}
+
+
+def test_every_kind_has_a_card_with_licence_and_source_given(every_kind):
+    for place in every_kind:
+        card = open_dataset(place, licence="CC0 1.0", source="our archive").card
+        assert (card.licence, card.source) == ("CC0 1.0", "our archive")
+        assert card.sha256
+        assert all(len(h) == 64 for h in card.sha256.values())
+        assert set(card.class_shares) == set(card.class_counts) == set(card.classes)
+        assert from_mapping(DatasetCard, json.loads(json.dumps(to_mapping(card)))) == card
+
+
+def test_every_kind_can_be_pickled_and_read_again(every_kind):
+    for place in every_kind:
+        found = open_dataset(place)
+        first = found[0].image
+        again = pickle.loads(pickle.dumps(found))  # noqa: S301 - what a worker of a loader does
+        assert again.annotations == found.annotations
+        assert np.array_equal(again[0].image, first)
+
+
+def test_data_sets_below_a_folder_are_found(every_kind, tmp_path):
+    files = {p for p in every_kind if p.is_file() and p.suffix == ".npz"}
+    expected = {p for p in every_kind if p.is_dir() and p.parent == tmp_path} | files
+    assert {p for p, _ in find_datasets(tmp_path)} == expected
+    assert find_datasets(tmp_path, depth=0) == [(next(iter(files)), "medmnist")]
+    (tmp_path / "deep" / "a" / "b").mkdir(parents=True)
+    shutil.copytree(tmp_path / "eyes", tmp_path / "deep" / "a" / "b" / "eyes")
+    assert {p for p, _ in find_datasets(tmp_path)} == expected
+    assert (tmp_path / "deep" / "a" / "b" / "eyes", "graded") in find_datasets(tmp_path, depth=4)
+    with pytest.raises(InputError, match="nowhere: does not exist"):
+        find_datasets(tmp_path / "nowhere")
+
+
+def test_folders_of_data_sets_are_no_classes(tmp_path, picture, save_image):
+    """Two folders with images are classes only if they hold images and nothing else."""
+    for name in ("one", "two"):
+        save_image(picture(), tmp_path / "set" / name / "a.png")
+    assert recognise_dataset(tmp_path / "set") == ["class-folders"]
+    (tmp_path / "set" / "one" / "labels.csv").write_text("image,grade\na,0\n")
+    assert recognise_dataset(tmp_path / "set") == []
+    assert find_datasets(tmp_path / "set") == [(tmp_path / "set" / "one", "graded")]
+
+
+@pytest.mark.parametrize(
+    ("header", "kinds"),
+    [
+        ("image,grade|a,0|b,1|c,2", ["graded"]),
+        ("id_code,diagnosis|a,0|b,4|c,2", ["graded"]),
+        ("id,diagnosis|a,flu|b,none|c,flu", ["class-table"]),
+        ("image,label|a,0|b,1|c,1", ["graded", "class-table"]),
+        ("image,label|a,x|b,y|c,x", ["class-table"]),
+        ("image,effusion,mass|a,0,1|b,1,1|c,0,0", ["class-table"]),
+        ("slide,stage|a,0|b,1|c,1", ["graded", "class-table"]),
+    ],
+)
+def test_a_table_speaks_for_its_kind(write_table, header, kinds):
+    assert recognise_dataset(write_table(header.replace("|", "\n") + "\n")) == kinds
+
+
+def test_an_option_that_one_kind_has_makes_the_choice(write_table):
+    folder = write_table("slide,stage\na,0\nb,1\nc,1\n")
+    with pytest.raises(InputError, match="may be of the kinds graded and class-table; choose one with kind="):
+        open_dataset(folder)
+    assert type(open_dataset(folder, image_column="slide", grade_column="stage")) is GradedFolder
+    assert type(open_dataset(folder, image_column="slide", label_column="stage")) is ClassTable
+
+
+def test_a_table_of_labels_beside_dicom_belongs_to_it(save_film, tmp_path):
+    for name in "ab":
+        save_film(f"{name}.dcm", np.arange(12, dtype=np.uint8).reshape(3, 4))
+    (tmp_path / "films" / "labels.csv").write_text("image,label\na,x\nb,y\n")
+    assert recognise_dataset(tmp_path / "films") == ["dicom-images"]
+    assert [a.label for a in open_dataset(tmp_path / "films").annotations] == ["x", "y"]
 
 
 def test_options_reach_the_reader(write_medmnist, graded):
@@ -42,7 +160,7 @@ def test_a_choice_is_left_to_the_user(graded, write_voc):
     with pytest.raises(InputError, match="may be of the kinds voc and graded; choose one with kind="):
         open_dataset(folder)
     assert type(open_dataset(folder, kind="voc")) is VocFolder
-    with pytest.raises(ConfigError, match="'vok': is not one of medmnist, graded, voc, masks; did you mean 'voc'"):
+    with pytest.raises(ConfigError, match="'vok': is not one of medmnist, graded, voc, masks, .*did you mean 'voc'"):
         open_dataset(folder, kind="vok")
 
 

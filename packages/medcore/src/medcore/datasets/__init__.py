@@ -2,15 +2,21 @@
 
 from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, Dataset, DatasetCard, Sample
 from medcore.datasets.boxes import Box, tight_box
+from medcore.datasets.classified import ClassFolders, ClassTable
+from medcore.datasets.coco import CocoDetection
+from medcore.datasets.dicom_folder import DicomImages
 from medcore.datasets.duplicates import DuplicateGroup, find_duplicates, pixel_hash
 from medcore.datasets.graded import GradedFolder
+from medcore.datasets.huggingface import to_huggingface
 from medcore.datasets.images import read_image
+from medcore.datasets.loading import Collate
 from medcore.datasets.masks import MaskFolder
 from medcore.datasets.medmnist import MedMnist
-from medcore.datasets.opener import KINDS, open_dataset
+from medcore.datasets.opener import KINDS, find_datasets, open_dataset, recognise_dataset
 from medcore.datasets.phantoms import Phantom, drawn_grades, drawn_scans, relaxation_phantom
 from medcore.datasets.splits import Subset, split_dataset
 from medcore.datasets.voc import VocFolder
+from medcore.datasets.vqa import VqaLines
 
 __all__ = [
     "EDGES",
@@ -18,8 +24,13 @@ __all__ = [
     "AnnotatedImages",
     "Annotation",
     "Box",
+    "ClassFolders",
+    "ClassTable",
+    "CocoDetection",
+    "Collate",
     "Dataset",
     "DatasetCard",
+    "DicomImages",
     "DuplicateGroup",
     "GradedFolder",
     "MaskFolder",
@@ -28,13 +39,17 @@ __all__ = [
     "Sample",
     "Subset",
     "VocFolder",
+    "VqaLines",
     "drawn_grades",
     "drawn_scans",
+    "find_datasets",
     "find_duplicates",
     "open_dataset",
     "pixel_hash",
     "read_image",
+    "recognise_dataset",
     "relaxation_phantom",
     "split_dataset",
     "tight_box",
+    "to_huggingface",
 ]

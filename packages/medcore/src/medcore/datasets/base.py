@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from medcore.errors import ConfigError, InputError
 
-Task = Literal["classification", "grading", "detection"]
+Task = Literal["classification", "multi-label", "grading", "detection", "vqa", "relaxometry"]
+Pixels = UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"] | UInt8[np.ndarray, "z y x"]
+"""Grey image, RGB image, or grey volume; a card whose `volumetric` is true says that all of them are volumes."""
 EDGES = "[x0, y0, x1, y1] in pixels of the image, edges: a box over columns 3 and 4 has x0 = 3, x1 = 5"
 """The one convention of boxes in this project."""
 
@@ -25,25 +27,39 @@ class Sample:
     sample_id
         Unique and stable within the data set.
     image
-        uint8 (y, x) or (y, x, 3).
+        uint8 (y, x) or (y, x, 3); in a data set whose card says `volumetric`, uint8 (z, y, x).
     label
-        Class name.
+        Class name, where there is one for each sample.
+    labels
+        Where a sample may be of several classes at once: the names of those it is of, maybe none. None in other data sets.
     grade
         Ordinal grade, the mildest is 0.
     boxes
         float64 (n, 4), ``[x0, y0, x1, y1]`` in pixels of `image`, edges (see :data:`EDGES`); None where boxes are not known.
     box_labels
         What each box holds.
+    box_crowd
+        Whether each box holds many things that nobody counted (COCO's ``iscrowd``); empty where no box does.
+    question, answer, choices
+        What is asked about the image, the right answer, and the answers offered if any.
+    split
+        Published part that the sample belongs to, where the format states it.
     subject
         Patient, eye or group of files; keeps what belongs together on one side of a split and in one piece in a bootstrap.
     """
 
     sample_id: str
-    image: UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]
+    image: Pixels
     label: str | None = None
+    labels: tuple[str, ...] | None = None
     grade: int | None = None
     boxes: Float[np.ndarray, "n 4"] | None = None
     box_labels: tuple[str, ...] = ()
+    box_crowd: tuple[bool, ...] = ()
+    question: str | None = None
+    answer: str | None = None
+    choices: tuple[str, ...] = ()
+    split: str | None = None
     subject: str | None = None
 
 
@@ -56,23 +72,23 @@ class Annotation:
 
     sample_id: str
     label: str | None = None
+    labels: tuple[str, ...] | None = None
     grade: int | None = None
     boxes: tuple[tuple[float, float, float, float], ...] | None = None
     box_labels: tuple[str, ...] = ()
+    box_crowd: tuple[bool, ...] = ()
+    question: str | None = None
+    answer: str | None = None
+    choices: tuple[str, ...] = ()
+    split: str | None = None
     subject: str | None = None
 
-    def with_image(self, image: UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]) -> Sample:
+    def with_image(self, image: Pixels) -> Sample:
         """The sample of this annotation and `image`."""
-        boxes = None if self.boxes is None else np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
-        return Sample(
-            sample_id=self.sample_id,
-            image=image,
-            label=self.label,
-            grade=self.grade,
-            boxes=boxes,
-            box_labels=self.box_labels,
-            subject=self.subject,
-        )
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.boxes is not None:
+            values["boxes"] = np.array(self.boxes, dtype=np.float64).reshape(-1, 4)
+        return Sample(image=image, **values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +103,23 @@ class DatasetCard:
         Class names, and whether their order is that of severity.
     n_samples, class_counts
         Samples, and how many of them (for detection: how many boxes) each class has.
+    class_shares
+        The same as shares of all samples (for detection: of all boxes); always computed from the counts. Where samples may be of
+        several classes the shares may sum to more than 1.
     licence, source
-        As far as known; most formats do not state them.
+        As far as known: what the caller said, else what the format or a LICENSE file states.
     sha256
         Hashes of the files that hold annotations (and, in one-file formats, the pixels), by file name.
     splits
         Parts the data set was published in, with their sizes.
     box_convention
         How boxes are stated, None without boxes.
+    volumetric
+        Whether the images are volumes (z, y, x).
     faults
         What is wrong and was left out or mended, one sentence each.
+    notes
+        What is not wrong but good to know, one sentence each: another size than published, how grey values were made.
     """
 
     name: str
@@ -111,6 +134,15 @@ class DatasetCard:
     splits: dict[str, int] = field(default_factory=dict)
     box_convention: str | None = None
     faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    volumetric: bool = False
+    class_shares: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Computed here whatever came, so that a card changed by dataclasses.replace never shows the shares of another one.
+        whole = sum(self.class_counts.values()) if self.task == "detection" else self.n_samples
+        shares = {name: round(count / whole, 6) if whole else 0.0 for name, count in self.class_counts.items()}
+        object.__setattr__(self, "class_shares", shares)
 
 
 @runtime_checkable
@@ -140,7 +172,8 @@ class Dataset(Protocol):
 class AnnotatedImages:
     """Base of the data sets here: annotations are at hand, images come when asked for.
 
-    A subclass passes annotations and card and defines :meth:`read_image`.
+    A subclass passes annotations and card and defines :meth:`read_image`. Objects can be pickled and hold no open file, so that every
+    worker of a loader opens what it reads itself.
     """
 
     def __init__(self, annotations: Sequence[Annotation], card: DatasetCard) -> None:
@@ -161,7 +194,7 @@ class AnnotatedImages:
         """The samples without their pixels, in order."""
         return self._annotations
 
-    def read_image(self, index: int) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]:
+    def read_image(self, index: int) -> Pixels:
         """Pixels of sample `index`, which is in range."""
         raise NotImplementedError
 
@@ -204,6 +237,31 @@ def class_names(given: Sequence[str]) -> tuple[str, ...]:
     if isinstance(given, str) or not names or not all(names) or len(set(names)) != len(names):
         raise ConfigError("classes", f"are {given!r}", "give different, non-empty names")
     return names
+
+
+def counted_labels(annotation: Annotation, task: Task) -> tuple[str, ...]:
+    """The names under which a sample is counted in `class_counts`: its class, its classes, those of its boxes, or its answer."""
+    if task == "detection":
+        return annotation.box_labels
+    if task == "multi-label":
+        return annotation.labels or ()
+    name = annotation.answer if task == "vqa" else annotation.label
+    return () if name is None else (name,)
+
+
+def tally(annotations: Iterable[Annotation], task: Task, classes: Sequence[str]) -> dict[str, int]:
+    """How often each of `classes` occurs among the samples, zeros included; names that are no class do not count."""
+    known = set(classes)
+    return count_classes(classes, [n for a in annotations for n in counted_labels(a, task) if n in known])
+
+
+def count_splits(annotations: Iterable[Annotation]) -> dict[str, int]:
+    """Sizes of the published parts, in the order in which they occur; empty where no sample states one."""
+    found: dict[str, int] = {}
+    for item in annotations:
+        if item.split is not None:
+            found[item.split] = found.get(item.split, 0) + 1
+    return found
 
 
 def count_classes(classes: Sequence[str], labels: Sequence[str]) -> dict[str, int]:

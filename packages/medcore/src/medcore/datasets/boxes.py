@@ -25,3 +25,10 @@ def box_problem(box: Box, height: int, width: int) -> str | None:
     if not (x1 > x0 and y1 > y0):
         return "zero area"
     return "outside" if x0 < 0 or y0 < 0 or x1 > width or y1 > height else None
+
+
+def cut_box(box: Box, height: int, width: int) -> Box | None:
+    """The part of `box` within an image of this size, None if there is none."""
+    x0, y0, x1, y1 = box
+    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None

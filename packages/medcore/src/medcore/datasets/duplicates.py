@@ -6,9 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
 
-from medcore.datasets.base import Dataset
+from medcore.datasets.base import Dataset, Pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,7 @@ class DuplicateGroup:
     others: tuple[str, ...] = ()
 
 
-def pixel_hash(image: UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]) -> str:
+def pixel_hash(image: Pixels) -> str:
     """SHA-256 of shape and pixels; the same image in another file format without loss has the same hash."""
     state = hashlib.sha256(f"{image.shape}".encode())
     state.update(np.ascontiguousarray(image).tobytes())

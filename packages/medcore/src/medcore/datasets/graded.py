@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-
 from medcore.atomic import sha256_file
-from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, class_names, count_classes, unique_ids
-from medcore.datasets.images import ImageFolder, files_in, folder_of, read_image, subfolder
-from medcore.datasets.tables import Table, read_table
+from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, count_classes, unique_ids
+from medcore.datasets.images import IMAGE_FOLDERS, ImageFolder, read_image, subfolder
+from medcore.datasets.origin import find_origin
+from medcore.datasets.tables import Table, find_table, known_column
 from medcore.errors import InputError
 
 IMAGE_COLUMNS = ("image", "image_name", "image_id", "filename", "file_name", "file", "id_code", "id")
@@ -38,6 +36,8 @@ class GradedFolder(AnnotatedImages):
         subjects is not needed: every image is then its own subject.
     classes
         Names of the grades, mildest first; by default ``grade 0`` up to the highest that occurs.
+    licence, source
+        For the card, which else takes the licence from a LICENSE file, see :func:`medcore.datasets.origin.find_origin`.
 
     Raises
     ------
@@ -54,11 +54,14 @@ class GradedFolder(AnnotatedImages):
         grade_column: str | None = None,
         classes: Sequence[str] | None = None,
         subject_column: str | None = None,
+        licence: str | None = None,
+        source: str | None = None,
     ) -> None:
-        folder, table = _table(Path(path), csv)
-        images = ImageFolder(subfolder(folder, ("images", "Images")))
-        names = table.column(image_column or _known(table, IMAGE_COLUMNS, "file names", "image_column"))
-        grades = table.whole_numbers(grade_column or _known(table, GRADE_COLUMNS, "grades", "grade_column"))
+        folder, table = find_table(Path(path), csv)
+        origin = find_origin(folder, licence, source)
+        images = ImageFolder(subfolder(folder, IMAGE_FOLDERS))
+        names = table.column(image_column or known_column(table, IMAGE_COLUMNS, "file names", "image_column"))
+        grades = table.whole_numbers(grade_column or known_column(table, GRADE_COLUMNS, "grades", "grade_column"))
         subject = subject_column or table.find(SUBJECT_COLUMNS)
         subjects = table.column(subject) if subject else None
         where = [f"{table.path}, line {line}" for line in table.lines]
@@ -77,40 +80,16 @@ class GradedFolder(AnnotatedImages):
             ordered=True,
             n_samples=len(annotations),
             class_counts=count_classes(known, [known[g] for g in grades]),
+            licence=origin.licence,
+            source=origin.source,
             sha256={table.path.name: sha256_file(table.path)},
             faults=faults,
         )
         super().__init__(annotations, card)
 
-    def read_image(self, index: int) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]:
+    def read_image(self, index: int) -> Pixels:
         """Decode image `index`."""
         return read_image(self._files[index])
-
-
-def _table(path: Path, csv: str | None) -> tuple[Path, Table]:
-    if path.is_file():
-        return path.parent, read_table(path)
-    folder = folder_of(path)
-    if csv is not None:
-        if Path(csv).name != csv:
-            raise InputError(csv, "is not a plain file name", f"name a table in {folder}")
-        return folder, read_table(folder / csv)
-    found = files_in(folder, (".csv",))
-    if len(found) != 1:
-        names = ", ".join(p.name for p in found) or "no table"
-        raise InputError(folder, f"holds {names}", "choose one with csv=" if found else "add a CSV file of grades")
-    return folder, read_table(found[0])
-
-
-def _known(table: Table, names: tuple[str, ...], what: str, option: str) -> str:
-    found = table.find(names)
-    if found is None:
-        raise InputError(
-            table.path,
-            f"has no column that is known to hold {what}, it has {', '.join(table.columns)}",
-            f"choose one with {option}=",
-        )
-    return found
 
 
 def _grade_names(table: Table, grades: Sequence[int], given: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -16,6 +16,8 @@ from medcore.io.guard import foreign_errors, reason
 from medcore.io.limits import existing_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+IMAGE_FOLDERS = ("images", "Images")
+"""Where the images of a table lie, if not beside it."""
 MAX_PIXELS = 1 << 27
 """No image may have more pixels; a decoded colour image of this size takes 400 MB."""
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -116,6 +118,31 @@ def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     except OSError as error:
         raise InputError(folder, f"cannot be read ({error.strerror})", "check its permissions") from error
     return sorted(found)
+
+
+def file_inside(folder: Path, name: str, where: str) -> Path:
+    """The file called `name`, a relative path with forward slashes, in `folder` or below it; `where` says what named it.
+
+    Raises
+    ------
+    InputError
+        If `name` leads out of the folder (``..``, an absolute path, a drive, a symbolic link to elsewhere), or is no file.
+    """
+    parts = PurePosixPath(name)
+    if not parts.name or parts.is_absolute() or ".." in parts.parts or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
+        raise InputError(
+            where, f"names the file {name[:200]!r}", "give relative paths with forward slashes that stay in the folder"
+        )
+    path = folder / parts
+    try:
+        real, root = path.resolve(), folder.resolve()
+        if not real.is_file():
+            raise InputError(where, f"names {name[:200]!r}, which is not in {folder}", "add the file or remove its entry")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(where, f"names {name[:200]!r}, which cannot be read ({reason(error)})", "correct the name") from error
+    if not real.is_relative_to(root):
+        raise InputError(where, f"names {name[:200]!r}, a link that leads out of {folder}", "put the file itself there")
+    return path
 
 
 class ImageFolder:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
-from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCard, count_classes, unique_ids
+from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCard, Pixels, count_classes, unique_ids
 from medcore.datasets.boxes import Box, tight_box
 from medcore.datasets.images import SUFFIXES, digest, files_in, folder_of, image_size, read_image
+from medcore.datasets.origin import find_origin
 from medcore.errors import InputError
 from medcore.plugins import unknown_name
 
@@ -29,6 +29,8 @@ class MaskFolder(AnnotatedImages):
     structure
         Which structure, or several; by default all that occur. Images without any of their masks are left out, which ``card.faults`` says,
         as it does of masks that are black everywhere.
+    licence, source
+        For the card, which else takes the licence from a LICENSE file, see :func:`medcore.datasets.origin.find_origin`.
 
     Raises
     ------
@@ -36,8 +38,15 @@ class MaskFolder(AnnotatedImages):
         If a file is damaged, a mask has no image or another size, or no image has a mask of the structure.
     """
 
-    def __init__(self, path: str | Path, structure: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        structure: str | Sequence[str] | None = None,
+        licence: str | None = None,
+        source: str | None = None,
+    ) -> None:
         folder = folder_of(path)
+        origin = find_origin(folder, licence, source)
         images, masks = find_masks(folder)
         present = sorted({tag for found in masks.values() for tag in found})
         if not present:
@@ -67,13 +76,15 @@ class MaskFolder(AnnotatedImages):
             ordered=False,
             n_samples=len(annotations),
             class_counts=count_classes(chosen, [label for a in annotations for label in a.box_labels]),
+            licence=origin.licence,
+            source=origin.source,
             sha256={"all masks": digest(used)},
             box_convention=EDGES,
             faults=tuple(faults),
         )
         super().__init__(annotations, card)
 
-    def read_image(self, index: int) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]:
+    def read_image(self, index: int) -> Pixels:
         """Decode image `index`."""
         return read_image(self._files[index])
 

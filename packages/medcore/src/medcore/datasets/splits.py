@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medcore.datasets.base import Annotation, Dataset, DatasetCard, Sample, check_index, count_classes
+from medcore.datasets.base import Annotation, Dataset, DatasetCard, Sample, check_index, tally
 from medcore.errors import ConfigError, InputError
 
 
@@ -54,11 +54,7 @@ class Subset:
     def card(self) -> DatasetCard:
         """The card of the whole, with name, size and counts of this part."""
         whole, chosen = self.dataset.card, self.annotations
-        if whole.task == "detection":
-            labels = [label for a in chosen for label in a.box_labels]
-        else:
-            labels = [a.label for a in chosen if a.label is not None]
-        counts = count_classes(whole.classes, labels)
+        counts = tally(chosen, whole.task, whole.classes)
         return replace(whole, name=f"{whole.name}, {self._name}", n_samples=len(chosen), class_counts=counts)
 
     def __len__(self) -> int:
@@ -125,7 +121,7 @@ def _subjects(annotations: Sequence[Annotation]) -> dict[str, list[int]]:
 
 
 def _class_of(members: Sequence[Annotation]) -> str:
-    labels = Counter(label for a in members for label in ((a.label,) if a.label is not None else a.box_labels))
+    labels = Counter(label for a in members for label in ((a.label,) if a.label is not None else a.labels or a.box_labels))
     return min(labels, key=lambda label: (-labels[label], label)) if labels else ""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medcore.datasets.images import files_in, folder_of
 from medcore.errors import InputError
 from medcore.io.guard import reason
 from medcore.io.limits import existing_file
@@ -68,11 +69,12 @@ class Table:
 
     def find(self, names: Sequence[str]) -> str | None:
         """The first column whose name, whatever its case and separators, is among `names`."""
-        plain = {_plain(c): c for c in reversed(self.columns)}
+        plain = {plain_name(c): c for c in reversed(self.columns)}
         return next((plain[n] for n in names if n in plain), None)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A column's name in small letters with underscores, as the lists of known names have it."""
     return re.sub(r"[\s_.-]+", "_", name.strip().lower()).strip("_")
 
 
@@ -120,3 +122,43 @@ def _checked(path: Path, columns: list[str], rows: list[tuple[int, list[str]]]) 
         if len(row) != len(columns):
             raise InputError(path, f"has {len(row)} cells in line {line} and {len(columns)} columns", _HINT)
     return Table(path=path, columns=tuple(columns), rows=tuple(tuple(r) for _, r in rows), lines=tuple(n for n, _ in rows))
+
+
+def find_table(path: Path, csv: str | None) -> tuple[Path, Table]:
+    """The folder of a data set and its table: `path` is the CSV file, or the folder that holds it.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no table or several and `csv` does not choose one by its plain name, or the table is refused.
+    """
+    if path.is_file():
+        return path.parent, read_table(path)
+    folder = folder_of(path)
+    if csv is not None:
+        if Path(csv).name != csv:
+            raise InputError(csv, "is not a plain file name", f"name a table in {folder}")
+        return folder, read_table(folder / csv)
+    found = files_in(folder, (".csv",))
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "no table"
+        raise InputError(folder, f"holds {names}", "choose one with csv=" if found else "add a CSV file of labels")
+    return folder, read_table(found[0])
+
+
+def known_column(table: Table, names: tuple[str, ...], what: str, option: str) -> str:
+    """The first column whose name is among `names`.
+
+    Raises
+    ------
+    InputError
+        If there is none; `what` it would hold and the `option` that names it are told.
+    """
+    found = table.find(names)
+    if found is None:
+        raise InputError(
+            table.path,
+            f"has no column that is known to hold {what}, it has {', '.join(table.columns)}",
+            f"choose one with {option}=",
+        )
+    return found

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
-from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCard, class_names, count_classes, unique_ids
-from medcore.datasets.boxes import Box, box_problem
+from medcore.datasets.base import (
+    EDGES,
+    AnnotatedImages,
+    Annotation,
+    DatasetCard,
+    Pixels,
+    class_names,
+    count_classes,
+    unique_ids,
+)
+from medcore.datasets.boxes import Box, box_problem, cut_box
 from medcore.datasets.images import ImageFolder, digest, files_in, folder_of, image_size, read_image, subfolder
+from medcore.datasets.origin import find_origin
 from medcore.errors import InputError
 from medcore.io.guard import reason
 from medcore.io.limits import existing_file
@@ -42,6 +49,8 @@ class VocFolder(AnnotatedImages):
         last pixel counted from 1, as in PASCAL's own files; 1 is then taken off xmin and ymin.
     classes
         Class names in the order wanted; by default those that occur, sorted.
+    licence, source
+        For the card, which else takes the licence from a LICENSE file, see :func:`medcore.datasets.origin.find_origin`.
 
     Raises
     ------
@@ -50,8 +59,16 @@ class VocFolder(AnnotatedImages):
         image size than the image has, or holds a box or class that cannot be.
     """
 
-    def __init__(self, path: str | Path, one_based: bool = False, classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        one_based: bool = False,
+        classes: Sequence[str] | None = None,
+        licence: str | None = None,
+        source: str | None = None,
+    ) -> None:
         folder = folder_of(path)
+        origin = find_origin(folder, licence, source)
         files = files_in(subfolder(folder, ANNOTATION_FOLDERS), (".xml",))
         if not files:
             raise InputError(folder, "holds no XML annotations", "give a folder with Annotations/*.xml")
@@ -76,13 +93,15 @@ class VocFolder(AnnotatedImages):
             ordered=False,
             n_samples=len(annotations),
             class_counts=count_classes(known, found),
+            licence=origin.licence,
+            source=origin.source,
             sha256={"all annotations": digest(files)},
             box_convention=EDGES,
             faults=tuple(faults),
         )
         super().__init__(annotations, card)
 
-    def read_image(self, index: int) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray, "y x 3"]:
+    def read_image(self, index: int) -> Pixels:
         """Decode image `index`."""
         return read_image(self._files[index])
 
@@ -153,9 +172,10 @@ def _boxes(root: Any, file: Path, image: Path, one_based: bool, faults: list[str
             raise InputError(file, f"has the box {shown} whose corners are swapped", _HINT)
         problem = box_problem((x0, y0, x1, y1), height, width)
         if problem == "outside":
-            x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
-            if x1 <= x0 or y1 <= y0:
+            inner = cut_box((x0, y0, x1, y1), height, width)
+            if inner is None:
                 raise InputError(file, f"has the box {shown} outside its image of {width} x {height} pixels", _HINT)
+            x0, y0, x1, y1 = inner
             faults.append(
                 f"{file.name}: the box {shown} reaches beyond the image of {width} x {height} pixels and is cut at its border"
             )

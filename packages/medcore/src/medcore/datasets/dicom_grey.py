@@ -1,0 +1,204 @@
+"""Stored DICOM values as 8-bit grey: slope and intercept, window, inversion (PS3.3 C.11.1 and C.11.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+
+from medcore.errors import ConfigError, InputError, MissingExtraError
+from medcore.io.dicom import read_dicom
+from medcore.io.dicom.files import open_dicom
+from medcore.io.guard import foreign_errors
+
+WindowChoice = tuple[float, float] | Literal["file", "range"]
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+_HINT = "give window=(centre, width) or window='range'"
+
+
+def check_window(window: Any) -> None:
+    """Refuse what is no choice of a window.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither ``"file"`` nor ``"range"`` nor a finite centre and a positive width.
+    """
+    if window in ("file", "range") and isinstance(window, str):
+        return
+    if not isinstance(window, (tuple, list)) or len(window) != 2 or not all(_is_number(v) for v in window) or window[1] <= 0:
+        raise ConfigError("window", f"is {window!r}", "give (centre, width), 'file' or 'range'")
+
+
+def window_of(dataset: Any, window: WindowChoice, path: Path) -> str:
+    """How an image is shown, in words for the card.
+
+    Raises
+    ------
+    InputError
+        If the file's own window is none.
+    """
+    if window != "file":
+        return "the range of their values" if window == "range" else f"the window centre {window[0]:g}, width {window[1]:g}"
+    if "VOILUTSequence" in dataset:
+        return "the table of grey values of their file"
+    return "the window of their file" if _own_window(dataset, path) is not None else "the range of their values"
+
+
+def grey_image(path: Path, window: WindowChoice) -> UInt8[np.ndarray, "y x"]:
+    """One single-frame file as 8-bit grey, bright is high.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or its window is none.
+    MissingExtraError
+        If no decoder is installed for its compression.
+    """
+    dataset = open_dicom(path)
+    stored = _decode(dataset, path)
+    values = _modality(dataset, stored, path)
+    padding = dataset.get("PixelPaddingValue")
+    inside = stored != int(padding) if padding not in (None, "") else np.ones(stored.shape, dtype=bool)
+    if window == "file" and "VOILUTSequence" in dataset:
+        grey = _spread(_table_of_greys(dataset, values, path), inside)
+    elif window == "file" and (own := _own_window(dataset, path)) is not None:
+        grey = apply_window(values, *own)
+    elif isinstance(window, str):
+        grey = _spread(values, inside)
+    else:
+        grey = apply_window(values, *window)
+    return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def grey_volume(files: Sequence[Path], window: WindowChoice) -> UInt8[np.ndarray, "z y x"]:
+    """A series as an 8-bit volume, bright is high; ``window="file"`` takes the window of its first file.
+
+    Raises
+    ------
+    InputError
+        If the files are no series of one contrast, or damaged.
+    """
+    series = read_dicom(files)
+    if series.data.shape[0] != 1:
+        raise InputError(files[0], f"is of a series with {series.data.shape[0]} contrasts", "give series of one contrast")
+    values = np.asarray(series.data[0], dtype=np.float64)
+    first = open_dicom(files[0])
+    if window == "file" and "VOILUTSequence" in first:
+        raise InputError(files[0], "has a table of grey values, which is not applied to volumes", _HINT)
+    own = _own_window(first, files[0]) if window == "file" else None
+    if own is not None:
+        grey = apply_window(values, *own)
+    elif isinstance(window, str):
+        grey = _spread(values, np.ones(values.shape, dtype=bool))
+    else:
+        grey = apply_window(values, *window)
+    return 255 - grey if first.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def apply_window(
+    values: Float[np.ndarray, "*shape"], centre: float, width: float, function: str = "LINEAR"
+) -> UInt8[np.ndarray, "*shape"]:
+    """Values in a window as 0 to 255, after PS3.3 C.11.2.1.2 (LINEAR) and C.11.2.1.3 (LINEAR_EXACT, SIGMOID); halves round to even.
+
+    Parameters
+    ----------
+    values
+        After slope and intercept.
+    centre, width
+        The window; a LINEAR window of width 1 is a threshold at centre - 0.5.
+    function
+        ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
+    """
+    if function == "SIGMOID":
+        share = 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
+    elif function == "LINEAR_EXACT":
+        share = (values - centre) / width + 0.5
+    elif width == 1:
+        share = (values > centre - 0.5).astype(np.float64)
+    else:
+        share = (values - (centre - 0.5)) / (width - 1) + 0.5
+    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+
+
+def _spread(values: Float[np.ndarray, "*shape"], inside: Shaped[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Lowest to highest value of the image itself as 0 to 255; an image of one value is black."""
+    seen = values[inside] if inside.any() else values
+    low, high = float(seen.min()), float(seen.max())
+    if high == low:
+        return np.zeros(values.shape, dtype=np.uint8)
+    return np.rint(255 * np.clip((values - low) / (high - low), 0, 1)).astype(np.uint8)
+
+
+def _decode(dataset: Any, path: Path) -> Shaped[np.ndarray, "y x"]:
+    try:
+        with foreign_errors(path, "has pixels that cannot be decoded"):
+            pixels = np.asarray(dataset.pixel_array)
+    except InputError as error:
+        if "missing dependencies" in str(error.__cause__):
+            raise MissingExtraError("pylibjpeg or gdcm", "medcore[dicom]", str(path)) from error
+        raise
+    if pixels.shape != (int(dataset.Rows), int(dataset.Columns)):
+        raise InputError(path, f"decodes to the shape {pixels.shape}", "give single-frame grey images")
+    return pixels
+
+
+def _modality(dataset: Any, stored: Shaped[np.ndarray, "y x"], path: Path) -> Float[np.ndarray, "y x"]:
+    """Values after the modality's table or slope and intercept."""
+    if "ModalityLUTSequence" in dataset:
+        from pydicom.pixels import apply_modality_lut
+
+        with foreign_errors(path, "has a damaged table of values", quote=False):
+            return np.asarray(apply_modality_lut(stored, dataset), dtype=np.float64)
+    slope, intercept = _number(dataset, "RescaleSlope", 1.0, path), _number(dataset, "RescaleIntercept", 0.0, path)
+    return stored.astype(np.float64) * slope + intercept
+
+
+def _table_of_greys(dataset: Any, values: Float[np.ndarray, "y x"], path: Path) -> Float[np.ndarray, "y x"]:
+    from pydicom.pixels import apply_voi_lut
+
+    with foreign_errors(path, "has a damaged table of grey values", quote=False):
+        return np.asarray(apply_voi_lut(np.rint(values).astype(np.int64), dataset, prefer_lut=True), dtype=np.float64)
+
+
+def _own_window(dataset: Any, path: Path) -> tuple[float, float, str] | None:
+    """First window of a file, None if it has none."""
+    with foreign_errors(path, "has a window that is no number", _HINT, quote=False):
+        pair = [_first(dataset.get(keyword)) for keyword in ("WindowCenter", "WindowWidth")]
+        function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    if None in pair:
+        return None
+    centre, width = pair
+    if (
+        function not in _FUNCTIONS
+        or not math.isfinite(centre)
+        or not math.isfinite(width)
+        or width < (function == "LINEAR")
+        or width <= 0
+    ):
+        raise InputError(path, f"has a {function[:20]} window of centre {centre:g} and width {width:g}", _HINT)
+    return centre, width, function
+
+
+def _first(value: Any) -> Any:
+    if value in (None, ""):
+        return None
+    values = list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
+    return float(values[0]) if values else None
+
+
+def _number(dataset: Any, keyword: str, default: float, path: Path) -> float:
+    with foreign_errors(path, f"has a {keyword} that is no number", quote=False):
+        value = dataset.get(keyword)
+        number = default if value in (None, "") else float(value)
+    if not math.isfinite(number):
+        raise InputError(path, f"has {keyword} = {number}", "correct the file")
+    return number
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
