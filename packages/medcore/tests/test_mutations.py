@@ -186,7 +186,7 @@ EDITS = st.lists(
 def mutate(content: bytes, edits: list[Edit]) -> bytes:
     for edit in edits:
         place = int(edit.at * len(content))
-        drop = edit.drop if edit.drop else len(edit.put)  # as often as not the length stays
+        drop = edit.drop or len(edit.put)  # as often as not the length stays
         content = content[:place] + edit.put + content[place + drop :]
     return content
 

@@ -258,7 +258,8 @@ def _faults(item: Any) -> list[str]:
     faults = list(item.repairs)
     if bad := int((~np.isfinite(item.data)).sum()):
         faults.append(f"{bad} values are no numbers")
-    empty = [i for i in range(item.n_contrasts) if not np.any(item.data[i])]
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        empty = [i for i in range(item.n_contrasts) if not np.any(item.data[i])]
     if empty:
         faults.append(f"contrasts {empty} are zero everywhere")
     return faults
