@@ -242,6 +242,20 @@ def test_what_is_not_stated_is_a_repair(good):
     assert "millimetres assumed" in repairs[1]
 
 
+def test_two_orientations_that_disagree_are_reported_and_the_sform_holds(tmp_path):
+    data = np.ones((6, 5, 4), np.float32)
+    image = nibabel.Nifti1Image(data, np.diag([1, 1, 2, 1]))
+    image.set_sform(np.diag([1, 1, 2, 1]), code=1)
+    moved = np.diag([1.0, 1, 2, 1])
+    for shift, noted in ((0.4, False), (3.0, True)):
+        moved[0, 3] = shift
+        image.set_qform(moved, code=1)
+        nibabel.save(image, tmp_path / "a.nii")
+        found = read_nifti(tmp_path / "a.nii")
+        assert [r for r in found.repairs if "disagree" in r] == (["sform and qform disagree by up to 3 mm, sform used"] * noted)
+        assert found.affine == pytest.approx(np.diag([1e-3, 1e-3, 2e-3, 1]))
+
+
 @given(data=st.data())
 def test_any_change_of_the_header_is_an_image_or_one_error(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")

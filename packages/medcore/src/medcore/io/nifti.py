@@ -44,7 +44,7 @@ def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> I
     """
     path = Path(path)
     content, header = _content(existing_file(path))
-    data, affine = _image(content, header, path)
+    data, affine, notes = _image(content, header, path)
     sidecar = sidecar_path(path)
     stated = read_json(sidecar) if sidecar.exists() else {}
     if times is None:
@@ -53,7 +53,7 @@ def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> I
         times = checked_times(times, len(data), path)
         check_seconds(times, path)
     return ImageSeries(
-        data=data, affine=affine, times=dict(times), meta=sidecar_meta(stated), repairs=header.repairs, source=str(path)
+        data=data, affine=affine, times=dict(times), meta=sidecar_meta(stated), repairs=(*header.repairs, *notes), source=str(path)
     )
 
 
@@ -193,8 +193,8 @@ def _check_rest(stream: Any, path: Path) -> None:
         raise InputError(path, "goes on for more than 1 MB after its data", _HINT)
 
 
-def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Scaled data (contrast, z, y, x) and affine in metres."""
+def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any], NDArray[np.float64], list[str]]:
+    """Scaled data (contrast, z, y, x), affine in metres, and whether the two orientations of the header disagree."""
     import nibabel
 
     with foreign_errors(path, "is damaged NIfTI", also=_nibabel_errors()):
@@ -202,13 +202,25 @@ def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any
         image = kind.from_bytes(content)
         values = np.asanyarray(image.dataobj).reshape(header.shape)
         affine = np.array(image.affine, dtype=np.float64)
+        both = [form for form, code in (image.get_sform(coded=True), image.get_qform(coded=True)) if code > 0]
+    notes = _disagreement(both, header) if len(both) == 2 else []
     affine = checked_affine(affine, path)
     affine[:3] *= header.metres
     with np.errstate(over="ignore"):
         data = values.transpose(3, 2, 1, 0).astype(np.complex64 if header.is_complex else np.float32)
     if np.isinf(data).any():
         raise InputError(path, "holds infinite values or values beyond the range of 32-bit numbers", "rescale the image")
-    return np.ascontiguousarray(data), affine
+    return np.ascontiguousarray(data), affine, notes
+
+
+def _disagreement(forms: list[NDArray[np.float64]], header: NiftiHeader) -> list[str]:
+    """A note where sform and qform put a corner of the image more than half a voxel apart."""
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*(n - 1 for n in header.shape[:3]), 1]
+    apart = float(np.linalg.norm((forms[0] - forms[1])[:3] @ corners.T, axis=0).max())
+    smallest = float(np.linalg.norm(forms[0][:3, :3], axis=0).min())
+    if apart <= 0.5 * smallest:
+        return []
+    return [f"sform and qform disagree by up to {apart * header.metres * 1e3:.3g} mm, sform used"]
 
 
 def _check_entities(files: list[Path]) -> None:
