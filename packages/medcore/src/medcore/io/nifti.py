@@ -159,7 +159,9 @@ def _encode(array: NDArray[Any], affine: NDArray[np.float64], path: Path) -> byt
         image = nibabel.Nifti1Image(array, millimetres, dtype=array.dtype)
         image.header.set_xyzt_units("mm")
         image.set_sform(millimetres, code=1)
-        image.set_qform(millimetres, code=1, strip_shears=True)
+        directions = millimetres[:3, :3] / np.linalg.norm(millimetres[:3, :3], axis=0)
+        sheared = not np.allclose(directions.T @ directions, np.eye(3), atol=1e-4)
+        image.set_qform(millimetres, code=0 if sheared else 1, strip_shears=True)
         return bytes(image.to_bytes())
 
 
