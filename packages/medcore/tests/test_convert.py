@@ -79,6 +79,27 @@ def test_existing_targets_need_force(series, tmp_path):
     assert isinstance(medcore.open(tmp_path / "b.nii"), ImageSeries)
 
 
+def test_a_map_joins_a_bids_data_set(tmp_path, rng):
+    values = rng.random((2, 3, 4), dtype=np.float32)
+    write_nifti(tmp_path / "t2.nii", values, AFFINE)
+    for subject in ("01", "02"):
+        options = Options(quantity="T2map", subject=subject)
+        convert(tmp_path / "t2.nii", tmp_path / "maps", to="bids", options=options)
+    written = read_nifti(tmp_path / "maps" / "sub-02" / "anat" / "sub-02_T2map.nii.gz")
+    assert np.array_equal(written.data[0], values)
+    assert written.meta["units"] == "s"
+    with pytest.raises(ConfigError, match="--to bids: needs the suffix of the map and a subject"):
+        convert(tmp_path / "t2.nii", tmp_path / "maps", to="bids")
+    with pytest.raises(OutputExistsError):
+        convert(tmp_path / "t2.nii", tmp_path / "maps", to="bids", options=Options(quantity="T2map", subject="02"))
+
+
+def test_a_series_is_no_map(series, tmp_path):
+    with pytest.raises(InputError, match="has 3 images, a map is one"):
+        convert(series, tmp_path / "maps", to="bids", options=Options(quantity="T2map", subject="1"))
+    assert not (tmp_path / "maps").exists()
+
+
 @pytest.mark.integration
 def test_the_command_says_what_it_did(series, tmp_path, run_cli):
     done = run_cli("convert", series, tmp_path / "b.npy")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from medcore.atomic import check_writable
 from medcore.errors import ConfigError, InputError
 from medcore.io import ImageSeries, KSpace, write_cfl, write_fastmri
+from medcore.io.bids import ParameterMap, write_derivative
 from medcore.io.ismrmrd import write_ismrmrd
 from medcore.io.nifti import write_nifti
 from medcore.io.npy import write_npy
@@ -67,9 +68,11 @@ class Options:
     Attributes
     ----------
     quantity, unit
-        For DICOM parametric maps: what the values are and their unit.
+        For DICOM parametric maps: what the values are and their unit; for BIDS: the suffix (``T2map``) and the unit it does not fix.
     source_dicom
         For DICOM parametric maps: the series whose patient and study they belong to.
+    subject
+        For BIDS: label of the subject that the map belongs to.
     lossy
         Whether values may change (a complex image written as magnitude).
     force
@@ -79,6 +82,7 @@ class Options:
     quantity: str | None = None
     unit: str | None = None
     source_dicom: Path | None = None
+    subject: str | None = None
     lossy: bool = False
     force: bool = False
 
@@ -172,10 +176,23 @@ def _lose_cfl(item: Any, losses: _Losses) -> None:
         losses.lost.append("noise scan")
 
 
+def _write_bids(path: Path, item: ImageSeries, options: Options) -> None:
+    if options.quantity is None or options.subject is None:
+        raise ConfigError("--to bids", "needs the suffix of the map and a subject", "add for example --quantity T2map --subject 01")
+    one = ParameterMap(suffix=options.quantity, data=item.data[0], unit=options.unit, sidecar=bids_sidecar(item))
+    write_derivative(path, [one], item.affine, subject=options.subject, sources=[item.source], force=options.force)
+
+
+def _check_bids(item: ImageSeries, _losses: _Losses) -> None:
+    if item.n_contrasts != 1:
+        raise InputError(item.source, f"has {item.n_contrasts} images, a map is one", "convert one image, or write .nii.gz")
+
+
 IMAGE_TARGETS: dict[str, Target] = {
     "nifti": Target((".nii", ".nii.gz"), "NIfTI with a BIDS sidecar", _write_nifti, _nothing),
     "npy": Target((".npy",), "plain array (contrast, z, y, x)", _write_npy, _lose_npy),
     "cfl": Target((".cfl", ".hdr"), "BART pair", _write_cfl, _lose_cfl),
+    "bids": Target((), "a map in a BIDS data set of derivatives, which may exist", _write_bids, _check_bids),
 }
 KSPACE_TARGETS: dict[str, Target] = {
     "ismrmrd": Target((".h5", ".mrd"), "ISMRMRD", _write_ismrmrd, _nothing),
@@ -253,7 +270,7 @@ def convert(
     else:
         raise InputError(source, "is a data set of labelled images", "convert images or k-space")
     kind = target_kind(target, to, targets, content)
-    check_writable(target, force=options.force)
+    check_writable(target, force=options.force or kind == "bids")
     losses = _Losses()
     targets[kind].check(item, losses)
     if losses.changed and not options.lossy:

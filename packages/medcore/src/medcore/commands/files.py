@@ -54,11 +54,11 @@ def convert(
     to: Annotated[str | None, typer.Option(help="Format, where the suffix leaves a choice.")] = None,
     series: Annotated[str | None, typer.Option(help="UID or number of one DICOM series.")] = None,
     incomplete: Annotated[Literal["refuse", "drop"] | None, typer.Option(help="What to do with missing DICOM slices.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Subject of a BIDS data set.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject of a BIDS data set, read or written.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Kind of BIDS collection, for example MESE.")] = None,
     slice_index: Annotated[int | None, typer.Option(help="Which slice of multi-slice k-space.")] = None,
-    quantity: Annotated[str | None, typer.Option(help="DICOM parametric map: what the values are, for example T2.")] = None,
-    unit: Annotated[str | None, typer.Option(help="DICOM parametric map: their unit, for example s.")] = None,
+    quantity: Annotated[str | None, typer.Option(help="Maps: what the values are, T2 (DICOM) or T2map (BIDS).")] = None,
+    unit: Annotated[str | None, typer.Option(help="Maps: their unit, for example s.")] = None,
     source_dicom: Annotated[Path | None, typer.Option(help="DICOM parametric map: the series it was made from.")] = None,
     lossy: Annotated[
         bool, typer.Option("--lossy", help="Allow changes of values, for example magnitudes of complex data.")
@@ -70,7 +70,10 @@ def convert(
 
     reading: dict[str, Any] = {"series": series, "incomplete": incomplete, "subject": subject, "suffix": suffix}
     reading |= {"slice_index": slice_index}
-    options = Options(quantity=quantity, unit=unit, source_dicom=source_dicom, lossy=lossy, force=run.force)
+    own = subject if to == "bids" else None
+    if own is not None:
+        del reading["subject"]
+    options = Options(quantity=quantity, unit=unit, source_dicom=source_dicom, subject=own, lossy=lossy, force=run.force)
     done = perform(
         source, target, to=to, options=options, dry_run=run.dry_run, **{k: v for k, v in reading.items() if v is not None}
     )
