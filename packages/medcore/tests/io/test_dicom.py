@@ -19,8 +19,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from medcore.atomic import sha256_file
 from medcore.errors import InputError
 from medcore.io import list_series, read_dicom, read_nifti
+from medcore.io.dicom.decoding import FrameDecoder
 from medcore.io.dicom.files import open_dicom
-from medcore.io.dicom.pixels import decode_frames
 from medcore.io.dicom.series import find_files
 
 SLICES, ECHOES = (0.0, 5.0, 10.0), (10.0, 20.0)
@@ -429,7 +429,8 @@ def test_siemens_xa_enhanced_equals_its_reference(data_root):
 @pytest.mark.integration
 def test_nine_transfer_syntaxes_decode_identically(data_root, tmp_path):
     files = [data_root / "dicom-transfer-syntaxes" / f"{i}.dcm" for i in range(1, 10)]
-    pixels = [np.stack([frame for _, frame in decode_frames(open_dicom(f), [0], f)]) for f in files]
+    with FrameDecoder() as decoder:
+        pixels = [np.stack([frame for _, frame in decoder.frames(open_dicom(f), [0], f)]) for f in files]
     assert len({pydicom.dcmread(f, stop_before_pixels=True).file_meta.TransferSyntaxUID for f in files}) >= 7
     assert pixels[0].shape == (1, 384, 384)
     for other in pixels[1:]:

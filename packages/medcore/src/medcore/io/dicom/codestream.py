@@ -6,6 +6,8 @@ the frame header or in the SIZ segment.
 
 from __future__ import annotations
 
+END_MARK = b"\xff\xd9"
+"""Last bytes of a picture of every kind, before padding."""
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 # Start of frame of every JPEG process, and of JPEG-LS; C4, C8 and CC are other segments.
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7})

@@ -13,7 +13,7 @@ from typing import Any
 from medcore.errors import InputError
 from medcore.io.dicom.parsing import pydicom_errors
 from medcore.io.dicom.pixels import check_pixels
-from medcore.io.limits import FREE_BYTES, MAX_BYTES, MAX_EXPANSION, check_size, existing_file
+from medcore.io.limits import FREE_BYTES, MAX_EXPANSION, check_size, existing_file, max_bytes
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -115,7 +115,7 @@ def _check_deflated(path: Path, meta_length: int | None) -> None:
     if meta_length is None:
         raise InputError(path, "does not say where its deflated part begins", _HINT)
     content = path.read_bytes()
-    budget = min(max(FREE_BYTES, MAX_EXPANSION * len(content)), MAX_BYTES)
+    budget = min(max(FREE_BYTES, MAX_EXPANSION * len(content)), max_bytes())
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
     pending, total = content[132 + 12 + meta_length :], 0
     while pending and not engine.eof:

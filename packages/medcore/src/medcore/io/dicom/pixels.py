@@ -1,20 +1,15 @@
-"""The stored pixels of one file: measured before they are read, decoded frame by frame."""
+"""The stored pixels of one file, measured before they are read."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Shaped
-
-from medcore.errors import InputError, MissingExtraError
-from medcore.io.dicom.codestream import picture_size
+from medcore.errors import InputError
+from medcore.io.dicom.codestream import END_MARK, picture_size
 from medcore.io.dicom.parsing import pydicom_errors
-from medcore.io.guard import reason
 from medcore.io.limits import check_size
 
 _HINT = "get another copy of the file"
@@ -25,6 +20,7 @@ _RLE = "1.2.840.10008.1.2.5"
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
 _ITEM = b"\xfe\xff\x00\xe0"
 _PEEK = 1 << 16
+_TAIL = 64
 
 
 def check_pixels(dataset: Any, found: dict[str, Any], path: Path) -> None:
@@ -117,59 +113,19 @@ def _pieces(stream: io.BufferedIOBase, position: int, path: Path) -> list[tuple[
 
 def _check_pictures(stream: io.BufferedIOBase, pieces: list[tuple[int, int]], size: tuple[int, int], path: Path) -> None:
     """Compressed pictures carry their own size: one that differs would be decoded into memory nobody asked for."""
-    known = 0
-    for offset, length in pieces:
+    starts = []
+    for number, (offset, length) in enumerate(pieces):
         stream.seek(offset)
         stated = picture_size(stream.read(min(length, _PEEK)))
         if stated is None:
             continue  # the rest of a picture in several pieces
-        known += 1
+        starts.append(number)
         if stated != (*size, 1):
             raise InputError(path, f"holds a compressed picture of {stated[0]} x {stated[1]} pixels, its header says {size}", _HINT)
-    if not known:
+    if not starts or starts[0] != 0:
         raise InputError(path, "holds compressed pixels of no known kind", _HINT)
-
-
-def decode_frames(dataset: Any, wanted: Iterable[int], path: Path) -> Iterator[tuple[int, Shaped[np.ndarray, "y x"]]]:
-    """Frames with their number in the file, as they are stored.
-
-    Raises
-    ------
-    MissingExtraError
-        If no decoder is installed for the compression used.
-    InputError
-        If no decoder exists or it fails.
-    """
-    from pydicom.pixels import get_decoder, iter_pixels
-
-    indices = sorted(set(wanted))
-    shape = (int(dataset.Rows), int(dataset.Columns))
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
-        raise InputError(path, f"is compressed with {syntax.name}, for which there is no decoder", "convert it") from error
-    if not decoder.is_available:
-        raise MissingExtraError("pylibjpeg or gdcm", "medcore[dicom]", f"{path} ({syntax.name})")
-    _quieten()
-    frames = iter_pixels(dataset, indices=indices)
-    for index in indices:
-        try:
-            with pydicom_errors(path, "has pixels that cannot be decoded", quote=True):
-                frame = np.asarray(next(frames, None))
-        except InputError as error:
-            why = reason(error.__cause__ or error)
-            raise InputError(path, f"has pixels that cannot be decoded ({why})", "convert it") from error
-        if frame.shape != shape or frame.dtype.kind not in "iu":
-            raise InputError(path, f"decodes to frames of {frame.shape} {frame.dtype}, its header says {shape}", _HINT)
-        yield index, frame
-
-
-def _quieten() -> None:
-    """Keep the decoders' own remarks off the screen: a failure comes as an exception."""
-    with contextlib.suppress(ImportError):
-        import gdcm  # type: ignore[import-untyped]
-
-        gdcm.Trace.WarningOff()
-        gdcm.Trace.ErrorOff()
-        gdcm.Trace.DebugOff()
+    for last in [*(number - 1 for number in starts[1:]), len(pieces) - 1]:
+        offset, length = pieces[last]
+        stream.seek(offset + max(length - _TAIL, 0))
+        if not stream.read(min(length, _TAIL)).rstrip(b"\0").endswith(END_MARK):
+            raise InputError(path, "holds a compressed picture without an end, so it is cut", _HINT)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcore.errors import InputError
+from medcore.io.dicom.decoding import FrameDecoder
 from medcore.io.dicom.frames import Frame, read_frames
 from medcore.io.dicom.grouping import build_stack, choose_kind
 from medcore.io.dicom.listing import (
@@ -24,7 +25,6 @@ from medcore.io.dicom.listing import (
 )
 from medcore.io.dicom.notes import notes_about
 from medcore.io.dicom.parsing import pydicom_errors
-from medcore.io.dicom.pixels import decode_frames
 from medcore.io.images import ImageSeries
 from medcore.units import deg_to_rad, ms_to_s
 
@@ -92,14 +92,15 @@ def _values(table: list[list[Frame]], images: Images) -> NDArray[np.float32]:
         for z, frame in enumerate(row):
             places[frame.file][frame.index].append((contrast, z, frame))
     data = np.empty((len(table), len(table[0]), *table[0][0].size), dtype=np.float32)
-    for file, items in places.items():
-        dataset = images.datasets[file]
-        for index, stored in decode_frames(dataset, items, images.paths[file]):
-            for contrast, z, frame in items[index]:
-                (top, left), (height, width) = frame.corner, frame.size
-                part = stored[top : top + height, left : left + width].astype(np.float64)
-                data[contrast, z] = part * frame.slope + frame.intercept
-        del dataset.PixelData  # decoding brought it into memory
+    with FrameDecoder() as decoder:
+        for file, items in places.items():
+            dataset = images.datasets[file]
+            for index, stored in decoder.frames(dataset, items, images.paths[file]):
+                for contrast, z, frame in items[index]:
+                    (top, left), (height, width) = frame.corner, frame.size
+                    part = stored[top : top + height, left : left + width].astype(np.float64)
+                    data[contrast, z] = part * frame.slope + frame.intercept
+            del dataset.PixelData  # decoding brought it into memory
     return data
 
 
