@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 
@@ -96,7 +97,13 @@ def test_doctor_says_what_every_extra_is_for(run_cli):
     assert found["versions"]["numpy"] == np.__version__
     assert found["missing"] == []
     assert {e["name"] for e in found["extras"]} == set(PURPOSES)
+    assert found["hdf5"] == h5py.version.hdf5_version
+    assert f"HDF5 library {found['hdf5']}" in shown.stdout
+    assert found["problems"] == []
+    assert "no problems found" in shown.stdout
+    assert {"RLE Lossless", "JPEG-LS Lossless Image Compression"} <= {d["name"] for d in found["decoders"] if d["by"]}
     for extra in extras():
+        assert extra.purpose != "not described"
         assert f"{extra.name:<8} {extra.purpose}" in shown.stdout
         assert extra.complete == (not extra.missing)
         assert extra.complete or extra.install in shown.stdout
@@ -109,7 +116,16 @@ def test_doctor_finds_what_is_not_there(monkeypatch):
     assert viz.missing == ["no-such-thing"]
     assert list(viz.installed) == ["h5py"]
     assert viz.install == "pip install 'medcore[viz]'"
-    assert examine()["missing"] == ["nor-this"]
+    monkeypatch.setattr("medcore.doctor.decoders", lambda: [{"uid": "1.2.3", "name": "RLE Lossless", "by": []}])
+    monkeypatch.setenv("MEDCORE_MAX_BYTES", "lots")
+    found = examine()
+    assert found["missing"] == ["nor-this"]
+    assert found["problems"] == [
+        "nor-this is needed and not installed; run: pip install nor-this",
+        "RLE Lossless cannot be read; run: pip install 'medcore[dicom]'",
+        "the extra viz lacks no-such-thing; run: pip install 'medcore[viz]'",
+        "MEDCORE_MAX_BYTES: is 'lots'; set it to a number of bytes, for example 68719476736",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,25 @@ app.add_typer(group, name="datasets")
 
 @commandline.command(app)
 def doctor(run: Invocation) -> dict[str, Any]:
-    """Tell what is installed, which optional parts are missing and what they would add. The exit code is 0 either way."""
+    """Tell what is installed, what the missing optional parts would add, and how to mend what is wrong. The exit code is 0."""
     from medcore.doctor import examine
 
     found = examine()
     run.say(f"platform {found['platform']}")
     run.table(["library", "version"], found["versions"].items())
-    for name in found["missing"]:
-        run.say(f"{name} is needed and not installed: pip install {name}")
+    run.say(f"HDF5 library {found['hdf5']}; largest array {found['max_bytes']} bytes")
     run.say()
     for extra in found["extras"]:
         state = "installed" if extra["complete"] else f"{', '.join(extra['missing'])} missing, {extra['install']}"
         run.say(f"{extra['name']:<8} {extra['purpose']}: {state}")
+    run.say()
+    for decoder in found["decoders"]:
+        run.say(f"{decoder['name']}: {', '.join(decoder['by']) or 'cannot be read'}")
+    run.say()
+    for problem in found["problems"]:
+        run.say(f"problem: {problem}")
+    if not found["problems"]:
+        run.say("no problems found")
     return found
 
 

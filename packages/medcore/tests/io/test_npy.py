@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from medcore.errors import InputError
+from medcore.errors import ConfigError, InputError
 from medcore.io import KSpace, read_npy, read_npy_kspace
 from medcore.io.npy import load_array
 
@@ -215,3 +215,16 @@ def test_the_inversion_recovery_series(data_root):
     images = read_npy(path, times={"ti": [0.05, 0.1, 0.2, 0.5, 2, 4]})
     assert images.data.shape == (6, 1, 256, 192)
     assert np.array_equal(images.data[3, 0], np.load(path)[..., 3])
+
+
+def test_the_limit_of_memory_can_be_set_and_must_be_a_number(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.ones((4, 5)))
+    monkeypatch.setenv("MEDCORE_MAX_BYTES", "159")
+    with pytest.raises(InputError, match="needs 160 bytes of memory; the limit is 159"):
+        load_array(tmp_path / "a.npy")
+    monkeypatch.setenv("MEDCORE_MAX_BYTES", "160")
+    assert load_array(tmp_path / "a.npy").shape == (4, 5)
+    for bad in ("", "0", "-1", "1e9", "64 GB", "\u0663", "9" * 30):
+        monkeypatch.setenv("MEDCORE_MAX_BYTES", bad)
+        with pytest.raises(ConfigError, match="set it to a number of bytes"):
+            load_array(tmp_path / "a.npy")

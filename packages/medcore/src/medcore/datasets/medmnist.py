@@ -18,6 +18,7 @@ from medcore.datasets.images import files_in
 from medcore.datasets.medmnist_facts import PUBLISHED, RECORD, SIZES, SIZES_3D, SOURCE, Published, file_name, split_name
 from medcore.datasets.origin import find_origin
 from medcore.errors import ConfigError, InputError
+from medcore.io.archive import member_names
 from medcore.io.guard import foreign_errors
 from medcore.io.limits import check_size, existing_file
 from medcore.io.npy import load_array
@@ -124,7 +125,7 @@ class MedMnist(AnnotatedImages):
         """Shape of the images of each split, from the headers alone."""
         found: dict[str, tuple[int, ...]] = {}
         with foreign_errors(self._path, "is a damaged .npz file"), zipfile.ZipFile(self._path) as archive:
-            members = archive.namelist()
+            members = member_names(archive, self._path)
             for member in members:
                 split = member.removesuffix("_images.npy")
                 if split == member or f"{split}_labels.npy" not in members:

@@ -7,14 +7,30 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from medcore.errors import InputError
+from medcore.errors import ConfigError, InputError
 
 FREE_BYTES = 256 << 20
 """Arrays up to this size are never questioned."""
 MAX_EXPANSION = 200
 """Larger arrays may hold at most this many times the bytes of their file."""
-MAX_BYTES = int(os.environ.get("MEDCORE_MAX_BYTES", str(64 << 30)))
-"""No array may be larger than this; the environment variable MEDCORE_MAX_BYTES changes it."""
+MAX_BYTES = 64 << 30
+"""No array may be larger than this; the environment variable MEDCORE_MAX_BYTES changes it, see :func:`max_bytes`."""
+
+
+def max_bytes() -> int:
+    """Bytes that one array may have: the environment variable MEDCORE_MAX_BYTES, else :data:`MAX_BYTES`.
+
+    Raises
+    ------
+    ConfigError
+        If the variable is not a positive whole number.
+    """
+    given = os.environ.get("MEDCORE_MAX_BYTES")
+    if given is None:
+        return MAX_BYTES
+    if not (given.isascii() and given.isdigit() and 0 < len(given) < 20 and int(given) > 0):
+        raise ConfigError("MEDCORE_MAX_BYTES", f"is {given[:40]!r}", "set it to a number of bytes, for example 68719476736")
+    return int(given)
 
 
 def existing_file(path: str | Path) -> Path:
@@ -60,5 +76,5 @@ def check_size(path: str | Path, shape: Sequence[int], itemsize: int, file_bytes
             f"claims {size} bytes of data of shape {tuple(shape)} in a file of {file_bytes} bytes",
             "get another copy of the file",
         )
-    if size > MAX_BYTES:
-        raise InputError(path, f"needs {size} bytes of memory", f"the limit is {MAX_BYTES}, set MEDCORE_MAX_BYTES to raise it")
+    if size > (limit := max_bytes()):
+        raise InputError(path, f"needs {size} bytes of memory", f"the limit is {limit}, set MEDCORE_MAX_BYTES to raise it")

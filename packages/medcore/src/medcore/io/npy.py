@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medcore.atomic import atomic_file
 from medcore.errors import InputError
+from medcore.io.archive import member_names
 from medcore.io.geometry import centred_affine
 from medcore.io.guard import foreign_errors
 from medcore.io.images import ImageSeries, check_seconds
@@ -49,7 +50,7 @@ def load_array(path: str | Path, *, key: str | None = None) -> NDArray[Any]:
         if magic[:4] != ZIP_MAGIC:
             raise InputError(path, "is neither .npy nor .npz", "give a file written by numpy.save or numpy.savez")
         with foreign_errors(path, "is a damaged .npz file"), zipfile.ZipFile(file) as archive:
-            names = [n.removesuffix(".npy") for n in archive.namelist()]
+            names = [n.removesuffix(".npy") for n in member_names(archive, path)]
             if key is None and len(names) == 1:
                 key = names[0]
             if key is None or key not in names:
