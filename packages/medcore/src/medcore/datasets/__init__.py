@@ -14,6 +14,7 @@ from medcore.datasets.masks import MaskFolder
 from medcore.datasets.medmnist import MedMnist
 from medcore.datasets.opener import KINDS, find_datasets, open_dataset, recognise_dataset
 from medcore.datasets.phantoms import Phantom, drawn_grades, drawn_scans, relaxation_phantom
+from medcore.datasets.relaxometry import RelaxometryFolder, RelaxometrySample
 from medcore.datasets.splits import Subset, split_dataset
 from medcore.datasets.voc import VocFolder
 from medcore.datasets.vqa import VqaLines
@@ -36,6 +37,8 @@ __all__ = [
     "MaskFolder",
     "MedMnist",
     "Phantom",
+    "RelaxometryFolder",
+    "RelaxometrySample",
     "Sample",
     "Subset",
     "VocFolder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -304,9 +305,10 @@ def _files(entries: Sequence[_Entry], file: Path, images: str | Path | None) -> 
 
 
 def _holds(folder: Path, name: str) -> bool:
+    """Whether there is anything of this name; whether it may be read is decided later."""
     try:
-        return file_inside(folder, name, "").is_file()
-    except InputError:
+        return os.path.lexists(folder / name)
+    except (OSError, ValueError):
         return False
 
 

@@ -20,10 +20,12 @@ from medcore.datasets.images import IMAGE_FOLDERS, SUFFIXES, files_in, subfolder
 from medcore.datasets.labels import LABEL_COLUMNS, SPLIT_COLUMNS, zero_one_columns
 from medcore.datasets.masks import MaskFolder, find_masks
 from medcore.datasets.medmnist import MedMnist, is_medmnist
+from medcore.datasets.relaxometry import RelaxometryFolder
 from medcore.datasets.tables import Table, plain_name, read_table
 from medcore.datasets.voc import ANNOTATION_FOLDERS, VocFolder, is_voc
 from medcore.datasets.vqa import VqaLines, looks_like_vqa
 from medcore.errors import ConfigError, InputError
+from medcore.io.bids import is_bids
 from medcore.io.dicom.files import is_dicom
 from medcore.plugins import unknown_name
 
@@ -35,7 +37,7 @@ _DATA_SUFFIXES = (".csv", ".xml", ".json", ".jsonl", ".npz")
 class Kind(NamedTuple):
     """A kind of data set that can be opened."""
 
-    reader: Callable[..., Dataset]
+    reader: Callable[..., Any]
     summary: str
 
 
@@ -60,8 +62,11 @@ KINDS: dict[str, Kind] = {
         "grey DICOM images or series, with or without a CSV table of labels; options csv, key_column, label_column, label_columns, "
         "separator, no_label, classes, ordered, unlabelled, unit, window, salt",
     ),
+    "relaxometry": Kind(
+        RelaxometryFolder, "series of a BIDS folder with their times, a sample for each collection; options subjects, kinds"
+    ),
 }
-"""Kinds of data sets by name. All take the options licence and source, MedMNIST's own included."""
+"""Kinds of data sets by name; all readers take the options licence and source."""
 
 
 def recognise_dataset(path: str | Path) -> list[str]:
@@ -89,7 +94,13 @@ def open_dataset(path: str | Path, kind: str | None = None, **options: Any) -> D
         One of :data:`KINDS`, where the content leaves a choice. Options that only one reader has make that choice too.
     options
         Passed to the reader: :class:`MedMnist`, :class:`GradedFolder`, :class:`VocFolder`, :class:`MaskFolder`,
-        :class:`CocoDetection`, :class:`ClassFolders`, :class:`ClassTable`, :class:`VqaLines` or :class:`DicomImages`.
+        :class:`CocoDetection`, :class:`ClassFolders`, :class:`ClassTable`, :class:`VqaLines`, :class:`DicomImages` or
+        :class:`RelaxometryFolder`.
+
+    Returns
+    -------
+    Dataset
+        The samples of ``relaxometry`` are series (:class:`medcore.datasets.relaxometry.RelaxometrySample`), of all others images.
 
     Raises
     ------
@@ -106,7 +117,8 @@ def open_dataset(path: str | Path, kind: str | None = None, **options: Any) -> D
     wrong = next((o for o in options if o not in valid), None)
     if wrong is not None:
         raise ConfigError(f"data set {path}", f"is of the kind {kind}, which has no option {wrong!r}", f"use {', '.join(valid)}")
-    return KINDS[kind].reader(path, **options)
+    dataset: Dataset = KINDS[kind].reader(path, **options)
+    return dataset
 
 
 def find_datasets(folder: str | Path, depth: int = 2) -> list[tuple[Path, str]]:
@@ -180,6 +192,8 @@ def _kinds_of_file(path: Path) -> list[str]:
 
 
 def _kinds_of_folder(folder: Path) -> list[str]:
+    if is_bids(folder):
+        return ["relaxometry"]
     found = []
     if any(is_voc(f) for f in files_in(subfolder(folder, ANNOTATION_FOLDERS), (".xml",))[:3]):
         found.append("voc")
