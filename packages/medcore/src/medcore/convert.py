@@ -20,6 +20,7 @@ from medcore.io.bids import ParameterMap, write_derivative
 from medcore.io.ismrmrd import write_ismrmrd
 from medcore.io.nifti import write_nifti
 from medcore.io.npy import write_npy
+from medcore.io.parametric_map import write_parametric_map
 from medcore.opening import open as open_any
 from medcore.plugins import unknown_name
 from medcore.units import rad_to_deg
@@ -68,7 +69,8 @@ class Options:
     Attributes
     ----------
     quantity, unit
-        For DICOM parametric maps: what the values are and their unit; for BIDS: the suffix (``T2map``) and the unit it does not fix.
+        For DICOM parametric maps: what the values are and their unit, with commas for several images; for BIDS: the suffix (``T2map``)
+        and the unit it does not fix.
     source_dicom
         For DICOM parametric maps: the series whose patient and study they belong to.
     subject
@@ -188,10 +190,27 @@ def _check_bids(item: ImageSeries, _losses: _Losses) -> None:
         raise InputError(item.source, f"has {item.n_contrasts} images, a map is one", "convert one image, or write .nii.gz")
 
 
+def _write_parametric_map(path: Path, item: ImageSeries, options: Options) -> None:
+    unit = options.unit or item.meta.get("units")
+    if options.quantity is None or unit is None:
+        raise ConfigError("--to parametric-map", "needs quantity and unit of the values", "add for example --quantity T2 --unit s")
+    quantities = options.quantity.split(",")
+    units = unit.split(",") if isinstance(unit, str) else list(unit)
+    if len(units) == 1:
+        units *= len(quantities)
+    write_parametric_map(path, item, quantity=quantities, unit=units, source=options.source_dicom, nan="pad", force=options.force)
+
+
+def _lose_parametric_map(item: ImageSeries, losses: _Losses) -> None:
+    if item.times:
+        losses.lost.append(f"times ({', '.join(item.times)})")
+
+
 IMAGE_TARGETS: dict[str, Target] = {
     "nifti": Target((".nii", ".nii.gz"), "NIfTI with a BIDS sidecar", _write_nifti, _nothing),
     "npy": Target((".npy",), "plain array (contrast, z, y, x)", _write_npy, _lose_npy),
     "cfl": Target((".cfl", ".hdr"), "BART pair", _write_cfl, _lose_cfl),
+    "parametric-map": Target((".dcm",), "DICOM Parametric Map", _write_parametric_map, _lose_parametric_map),
     "bids": Target((), "a map in a BIDS data set of derivatives, which may exist", _write_bids, _check_bids),
 }
 KSPACE_TARGETS: dict[str, Target] = {

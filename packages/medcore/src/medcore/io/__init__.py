@@ -10,6 +10,7 @@ from medcore.io.nifti import read_nifti, read_nifti_series, write_nifti
 from medcore.io.npy import read_npy, read_npy_kspace, write_npy
 from medcore.io.opener import open_path as open  # noqa: A004 - medcore.io.open is the public name
 from medcore.io.opener import recognise
+from medcore.io.parametric_map import read_parametric_map, write_parametric_map
 from medcore.io.parrec import read_par
 
 __all__ = [
@@ -27,10 +28,12 @@ __all__ = [
     "read_npy",
     "read_npy_kspace",
     "read_par",
+    "read_parametric_map",
     "recognise",
     "write_cfl",
     "write_fastmri",
     "write_ismrmrd",
     "write_nifti",
     "write_npy",
+    "write_parametric_map",
 ]

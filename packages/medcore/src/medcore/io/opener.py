@@ -25,6 +25,7 @@ from medcore.io.limits import existing_file
 from medcore.io.nifti import GZIP_MAGIC, read_nifti, read_nifti_series
 from medcore.io.nifti_header import HEADER_BYTES, is_nifti
 from medcore.io.npy import NPY_MAGIC, ZIP_MAGIC, load_array, read_npy, read_npy_kspace
+from medcore.io.parametric_map import is_parametric_map_file, read_parametric_map
 from medcore.io.parrec import is_par, read_par
 
 _READERS = {
@@ -34,6 +35,7 @@ _READERS = {
     "dicom-folder": read_dicom,
     "ismrmrd": read_ismrmrd,
     "par": read_par,
+    "parametric-map": read_parametric_map,
     "fastmri": read_fastmri,
     "cfl": read_cfl,
     "bids-folder": read_bids,
@@ -46,7 +48,7 @@ def recognise(path: str | Path) -> str | None:
     Returns
     -------
     str or None
-        ``nifti``, ``dicom``, ``par``, ``ismrmrd``, ``fastmri``, ``cfl``, ``hdf5``, ``npy``, ``npz``, ``medmnist``,
+        ``nifti``, ``dicom``, ``parametric-map``, ``par``, ``ismrmrd``, ``fastmri``, ``cfl``, ``hdf5``, ``npy``, ``npz``, ``medmnist``,
         ``dicom-folder``, ``nifti-folder``, ``bids-folder``; None if it is none of these.
 
     Raises
@@ -71,7 +73,7 @@ def recognise(path: str | Path) -> str | None:
     if is_nifti(head):
         return "nifti"
     if is_dicom(head):
-        return "dicom"
+        return "parametric-map" if is_parametric_map_file(path) else "dicom"
     if is_par(head):
         return "par"
     if head.startswith(NPY_MAGIC):
