@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -26,7 +26,7 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._gdcm = GdcmProcess()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> FrameDecoder:  # noqa: PYI034 - the run-time check of types knows no Self
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -83,10 +83,11 @@ class FrameDecoder:
     def _by_gdcm(self, dataset: Any, indices: list[int]) -> Iterator[Any]:
         from pydicom.encaps import generate_frames
 
+        rows, columns = int(dataset.Rows), int(dataset.Columns)
         facts = {
             "syntax": str(dataset.file_meta.TransferSyntaxUID),
-            "rows": int(dataset.Rows),
-            "columns": int(dataset.Columns),
+            "rows": rows,
+            "columns": columns,
             "allocated": int(dataset.BitsAllocated),
             "stored": int(dataset.BitsStored),
             "sign": int(dataset.PixelRepresentation),
@@ -100,4 +101,4 @@ class FrameDecoder:
             if index in wanted:
                 content = self._gdcm.decode(stream, **facts)
                 # What lies in the unused bits above the stored ones does not count.
-                yield np.frombuffer(content, dtype=kind).reshape(facts["rows"], facts["columns"]) << unused >> unused
+                yield np.frombuffer(content, dtype=kind).reshape(rows, columns) << unused >> unused

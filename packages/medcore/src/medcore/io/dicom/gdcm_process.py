@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 _PROGRAM = Path(__file__).with_name("gdcm_child.py")
 _SECONDS = 60.0
@@ -34,7 +34,7 @@ class GdcmProcess:
         self._stack = contextlib.ExitStack()
         self._running: tuple[IO[bytes], IO[bytes], IO[bytes], Callable[[], None]] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> GdcmProcess:  # noqa: PYI034 - the run-time check of types knows no Self
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
