@@ -109,8 +109,8 @@ def test_kspace_is_no_image(tmp_path, rng):
 def test_metrics_that_do_not_fit_are_refused(maps):
     folder, _, _ = maps
     pair = (folder / "ref.nii.gz", folder / "est.nii.gz")
-    with pytest.raises(ConfigError, match=r"'nmse': is not one of .*did you mean 'nrmse'"):
-        compare_images(*pair, names=["nmse"])
+    with pytest.raises(ConfigError, match=r"'nrmsee': is not one of .*did you mean 'nrmse'"):
+        compare_images(*pair, names=["nrmsee"])
     for name in ("accuracy", "crps_gaussian", "icc_2_1", "cov"):
         with pytest.raises(ConfigError, match=f"metric '{name}': does not fit this input, which has .*nrmse"):
             compare_images(*pair, names=[name])

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec, get_args
 
 import numpy as np
 from jaxtyping import Bool, Num, Shaped
@@ -22,10 +22,13 @@ from medcore.plugins import unknown_name
 
 P = ParamSpec("P")
 Direction = Literal["higher", "lower", "zero", "one", "level", "none"]
-Kind = Literal["image", "maps", "uncertainty", "classification", "detection", "text"]
+Kind = Literal["image", "maps", "mask", "uncertainty", "classification", "probability", "detection", "text"]
 Nan = Literal["refuse", "omit"]
 Values = Shaped[np.ndarray, "..."] | Sequence[Any]
 Mask = Shaped[np.ndarray, "..."] | None
+Weights = Shaped[np.ndarray, " samples"]
+Weighted = Callable[[Weights], float | None]
+"""Value of a statistic of given samples as a function of how often each of them counts; None where it has no value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,8 @@ class MetricResult:
     n, dropped
         How many values (voxels, samples, subjects) went in, and how many were left out because they were not finite or empty.
     metric, unit
-        Identity, for example ``"ssim/uniform7@1"``, and unit; ``"1"`` is dimensionless, ``"data"`` the unit of the input.
+        Identity, for example ``"ssim/uniform7@1"``, and unit; ``"1"`` is dimensionless, ``"data"`` the unit of the input. A function may
+        state another unit than the registered one, as distances in pixels do.
     note
         What else was used, for example the data range.
     """
@@ -103,8 +107,13 @@ class Metric:
         What is better: ``higher``, ``lower``, nearest ``zero``, nearest ``one``, nearest the nominal ``level``, or ``none``.
     definition, source
         The formula in one line, and where it comes from.
+    referee
+        What its tests compare it with: an independent implementation, published numbers, or the definition computed another way.
     function
         The function itself.
+    weighted
+        The same for samples with weights, where resampling can be quick: called with the same input it returns a function of the
+        weights of the samples. None for metrics that have no such form.
     """
 
     id: str
@@ -115,7 +124,9 @@ class Metric:
     direction: Direction
     definition: str
     source: str
+    referee: str
     function: Callable[..., MetricResult]
+    weighted: Callable[..., Weighted] | None = None
 
     @property
     def identity(self) -> str:
@@ -140,8 +151,10 @@ def metric(
     direction: Direction,
     definition: str,
     source: str,
+    referee: str,
     unit: str = "1",
     version: int = 1,
+    weighted: Callable[..., Weighted] | None = None,
 ) -> Callable[[Callable[P, MetricResult]], Callable[P, MetricResult]]:
     """Register a function as a metric; see :class:`Metric` for the parameters.
 
@@ -163,7 +176,7 @@ def metric(
             if not all(math.isfinite(x) for x in (result.low, result.high) if x is not None):
                 result = replace(result, low=None, high=None, level=None, reason="the interval is unbounded")
             value = None if result.value is None else float(result.value)
-            return replace(result, value=value, metric=entry.identity, unit=unit)
+            return replace(result, value=value, metric=entry.identity, unit=unit if result.unit == "1" else result.unit)
 
         if id in _METRICS:
             raise ValueError(f"metric {id!r} is registered twice")
@@ -176,9 +189,13 @@ def metric(
             direction=direction,
             definition=definition,
             source=source,
+            referee=referee,
             function=call,
+            weighted=weighted,
         )
         _METRICS[id] = entry
+        if weighted is not None:
+            call.weighted = weighted  # type: ignore[attr-defined]
         return call
 
     return register
@@ -186,7 +203,8 @@ def metric(
 
 def registered() -> Mapping[str, Metric]:
     """All metrics by name, in the order of their families."""
-    return dict(_METRICS)
+    families = get_args(Kind)
+    return dict(sorted(_METRICS.items(), key=lambda item: families.index(item[1].kind)))
 
 
 def get_metric(name: str) -> Metric:

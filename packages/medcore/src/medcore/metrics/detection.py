@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy.optimize import linear_sum_assignment
 
-from medcore.errors import InputError, MissingExtraError
-from medcore.metrics.base import MetricResult, Values, metric, numbers, undefined
+from medcore.errors import InputError
+from medcore.metrics.base import MetricResult, Weighted, metric, numbers, undefined
+from medcore.metrics.resampling import weighted_mean
 
 Boxes = Shaped[np.ndarray, "..."] | Sequence[Any]
 
@@ -33,13 +34,13 @@ def iou(reference: Boxes, estimate: Boxes) -> Float[np.ndarray, "reference estim
     InputError
         If a box has not four finite numbers, or its corners are swapped.
     """
-    overlap, union, _ = _areas(_boxes(reference, "reference"), _boxes(estimate, "estimate"))
+    overlap, union, _ = _areas(checked_boxes(reference, "reference"), checked_boxes(estimate, "estimate"))
     return _ratio(overlap, union)
 
 
 def giou(reference: Boxes, estimate: Boxes) -> Float[np.ndarray, "reference estimate"]:
     """Generalised IoU (Rezatofighi et al. 2019, arXiv 1902.09630): IoU - (hull - union) / hull, in (-1, 1]; parameters as :func:`iou`."""
-    overlap, union, hull = _areas(_boxes(reference, "reference"), _boxes(estimate, "estimate"))
+    overlap, union, hull = _areas(checked_boxes(reference, "reference"), checked_boxes(estimate, "estimate"))
     return np.asarray(_ratio(overlap, union) - _ratio(hull - union, hull))
 
 
@@ -71,6 +72,60 @@ def match_boxes(reference: Boxes, estimate: Boxes, *, threshold: float = 0.5) ->
     return Matches(pairs, missed, sorted(set(range(overlap.shape[1])) - {j for _, j, _ in pairs}))
 
 
+def _per_image(
+    reference: Sequence[Boxes], estimate: Sequence[Boxes | None], pairing: Callable[[Boxes, Boxes], float], nothing: float
+) -> Float[np.ndarray, " images"]:
+    """A score for each image: the sum over its pairs and `nothing` for each box without partner, over the larger number of boxes.
+
+    NaN for images without boxes, `nothing` for those without an answer.
+    """
+    if len(reference) != len(estimate):
+        raise InputError("boxes", f"{len(reference)} references and {len(estimate)} estimates", "give one list for each image")
+    found = np.full(len(reference), np.nan)
+    for i, (ref, est) in enumerate(zip(reference, estimate, strict=True)):
+        n, m = len(checked_boxes(ref, "reference")), 0 if est is None else len(checked_boxes(est, "estimate"))
+        if est is None or (max(n, m) and not min(n, m)):
+            found[i] = nothing
+        elif max(n, m):
+            found[i] = (pairing(ref, est) + nothing * abs(n - m)) / max(n, m)
+    return found
+
+
+def _sum_of_iou(reference: Boxes, estimate: Boxes) -> float:
+    return float(sum(pair[2] for pair in match_boxes(reference, estimate, threshold=0.0).pairs))
+
+
+def _sum_of_giou(reference: Boxes, estimate: Boxes) -> float:
+    overlap = giou(reference, estimate)
+    return float(overlap[linear_sum_assignment(overlap, maximize=True)].sum())
+
+
+def _iou_of_images(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> np.ndarray:
+    return _per_image(reference, estimate, _sum_of_iou, 0.0)
+
+
+def _giou_of_images(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> np.ndarray:
+    return _per_image(reference, estimate, _sum_of_giou, -1.0)
+
+
+def _mean(scores: Float[np.ndarray, " images"]) -> MetricResult:
+    there = ~np.isnan(scores)
+    n = int(there.sum())
+    if not n:
+        return undefined("no image has boxes", dropped=scores.size)
+    return MetricResult(value=float(np.mean(scores[there])), n=n, dropped=scores.size - n)
+
+
+def _weighted(images: Callable[[Sequence[Boxes], Sequence[Boxes | None]], np.ndarray]) -> Callable[..., Weighted]:
+    def weighted(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> Weighted:
+        scores = images(reference, estimate)
+        there = ~np.isnan(scores)
+        mean = weighted_mean(scores[there])
+        return lambda weights: mean(weights[there])
+
+    return weighted
+
+
 @metric(
     "mean_iou",
     kind="detection",
@@ -78,6 +133,8 @@ def match_boxes(reference: Boxes, estimate: Boxes, *, threshold: float = 0.5) ->
     direction="higher",
     definition="mean over images of (sum of IoUs of the best one-to-one pairs) / max(number of references, number of estimates)",
     source="Hungarian matching (Kuhn 1955); missed and spurious boxes count 0",
+    referee="enumeration of all pairings",
+    weighted=_weighted(_iou_of_images),
 )
 def mean_iou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> MetricResult:
     """Mean IoU over images.
@@ -88,99 +145,32 @@ def mean_iou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> Me
         For each image its boxes (possibly none); an estimate of None means that no answer could be read and counts 0. Images with
         neither reference nor estimated boxes are left out and counted.
     """
-    if len(reference) != len(estimate):
-        raise InputError("boxes", f"{len(reference)} references and {len(estimate)} estimates", "give one list for each image")
-    scores: list[float] = []
-    for ref, est in zip(reference, estimate, strict=True):
-        matrix = iou(ref, [] if est is None else est)
-        if est is None and not len(matrix):
-            scores.append(0.0)
-        elif max(matrix.shape):
-            pairs = match_boxes(ref, [] if est is None else est, threshold=0.0).pairs
-            scores.append(sum(p[2] for p in pairs) / max(matrix.shape))
-    dropped = len(reference) - len(scores)
-    if not scores:
-        return undefined("no image has boxes", dropped=dropped)
-    return MetricResult(value=float(np.mean(scores)), n=len(scores), dropped=dropped)
+    return _mean(_iou_of_images(reference, estimate))
 
 
 @metric(
-    "mean_average_precision",
+    "mean_giou",
     kind="detection",
-    variant="coco",
+    variant="matched",
     direction="higher",
-    definition="COCO AP: mean over classes and IoU thresholds 0.50, 0.55 ... 0.95 of 101-point interpolated precision, 100 boxes an image",
-    source="Lin et al. 2014, arXiv 1405.0312; computed by faster-coco-eval",
+    definition="as mean_iou with the pairs of largest summed GIoU; missed and spurious boxes and unread answers count -1",
+    source="Rezatofighi et al. 2019, arXiv 1902.09630; Hungarian matching (Kuhn 1955)",
+    referee="enumeration of all pairings",
+    weighted=_weighted(_giou_of_images),
 )
-def mean_average_precision(
-    reference: Sequence[Boxes],
-    estimate: Sequence[Boxes],
-    scores: Sequence[Values],
-    *,
-    reference_classes: Sequence[Sequence[int]] | None = None,
-    estimate_classes: Sequence[Sequence[int]] | None = None,
-) -> MetricResult:
-    """COCO's average precision; needs the extra ``detect``.
+def mean_giou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> MetricResult:
+    """Mean generalised IoU over images, in [-1, 1]; parameters as :func:`mean_iou`."""
+    return _mean(_giou_of_images(reference, estimate))
 
-    Parameters
-    ----------
-    reference, estimate
-        For each image its boxes.
-    scores
-        For each image one confidence for each estimated box.
-    reference_classes, estimate_classes
-        For each image one class number for each box; by default there is one class.
+
+def checked_boxes(boxes: Boxes, what: str) -> Float[np.ndarray, "n 4"]:
+    """`boxes` as an array.
 
     Raises
     ------
-    MissingExtraError
-        If faster-coco-eval is not installed.
+    InputError
+        If a box has not four finite numbers, or its corners are swapped.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise MissingExtraError("faster_coco_eval", "medcore[detect]", "mean average precision") from error
-    truth = _annotations(reference, reference_classes, None)
-    found = _annotations(estimate, estimate_classes, scores)
-    if len(reference) != len(estimate):
-        raise InputError("boxes", f"{len(reference)} references and {len(estimate)} estimates", "give one list for each image")
-    if not truth:
-        return undefined("there are no reference boxes")
-    if not found:
-        return MetricResult(value=0.0, n=len(truth))
-    classes = sorted({a["category_id"] for a in [*truth, *found]})
-    images = [{"id": i} for i in range(1, len(reference) + 1)]
-    coco = COCO({"images": images, "categories": [{"id": c, "name": str(c)} for c in classes], "annotations": truth})
-    evaluation = COCOeval_faster(coco, coco.loadRes(found), "bbox", print_function=_silent)
-    evaluation.run()
-    return MetricResult(value=float(evaluation.stats[0]), n=len(truth))
-
-
-def _silent(*_: object) -> None:
-    """The library's own report goes nowhere."""
-
-
-def _annotations(
-    boxes: Sequence[Boxes], classes: Sequence[Sequence[int]] | None, scores: Sequence[Values] | None
-) -> list[dict[str, Any]]:
-    """COCO's records, images and boxes numbered from 1."""
-    records: list[dict[str, Any]] = []
-    for i, one in enumerate(boxes):
-        array = _boxes(one, "boxes")
-        kinds = [1] * len(array) if classes is None else list(classes[i])
-        sure = [1.0] * len(array) if scores is None else list(scores[i])
-        if not len(array) == len(kinds) == len(sure):
-            raise InputError(
-                "boxes", f"image {i} has {len(array)} boxes, {len(kinds)} classes, {len(sure)} scores", "give one each"
-            )
-        for (x0, y0, x1, y1), kind, score in zip(array.tolist(), kinds, sure, strict=True):
-            record = {"id": len(records) + 1, "image_id": i + 1, "category_id": int(kind), "bbox": [x0, y0, x1 - x0, y1 - y0]}
-            extra = {"area": (x1 - x0) * (y1 - y0), "iscrowd": 0} if scores is None else {"score": float(score)}
-            records.append(record | extra)
-    return records
-
-
-def _boxes(boxes: Boxes, what: str) -> Float[np.ndarray, "n 4"]:
     array = numbers(boxes, what)
     if array.size == 0:
         return np.zeros((0, 4))

@@ -32,6 +32,7 @@ def words(text: str) -> list[str]:
     direction="higher",
     definition="corpus BLEU-4, tokenizer 13a, exponential smoothing, case kept; of a single pair with effective order",
     source="Papineni et al. 2002, doi 10.3115/1073083.1073135; computed by sacrebleu (arXiv 1804.08771)",
+    referee="sacrebleu",
 )
 def bleu(reference: Texts, estimate: Texts) -> MetricResult:
     """BLEU of all samples together; needs the extra ``text``."""
@@ -51,6 +52,7 @@ def bleu(reference: Texts, estimate: Texts) -> MetricResult:
     direction="higher",
     definition="corpus chrF: character 6-grams, beta 2, no words",
     source="Popovic 2015, doi 10.18653/v1/W15-3049; computed by sacrebleu",
+    referee="sacrebleu",
 )
 def chrf(reference: Texts, estimate: Texts) -> MetricResult:
     """Character n-gram F-score of all samples together; needs the extra ``text``."""
@@ -70,6 +72,7 @@ def chrf(reference: Texts, estimate: Texts) -> MetricResult:
     direction="higher",
     definition="mean over pairs of 2 LCS / (words of the reference + words of the estimate), LCS = longest common subsequence of words",
     source="Lin 2004, https://aclanthology.org/W04-1013",
+    referee="longest common subsequence by dynamic programming",
 )
 def rouge_l(reference: Texts, estimate: Texts) -> MetricResult:
     """ROUGE-L (F1, no stemming); needs the extra ``text``."""
@@ -89,6 +92,7 @@ def rouge_l(reference: Texts, estimate: Texts) -> MetricResult:
     direction="higher",
     definition="mean over pairs of 2 common / (words of the reference + words of the estimate), common counted with multiplicity",
     source="Rajpurkar et al. 2016, arXiv 1606.05250, without its removal of articles",
+    referee="counting by hand",
 )
 def token_f1(reference: Texts, estimate: Texts) -> MetricResult:
     """F1 of the bags of words."""
@@ -107,6 +111,7 @@ def token_f1(reference: Texts, estimate: Texts) -> MetricResult:
     direction="higher",
     definition="mean over pairs of 1 - Levenshtein distance / length of the longer text",
     source="Levenshtein 1966; computed by rapidfuzz",
+    referee="rapidfuzz",
 )
 def edit_ratio(reference: Texts, estimate: Texts) -> MetricResult:
     """Similarity by edits of characters; needs the extra ``text``."""
@@ -121,6 +126,7 @@ def edit_ratio(reference: Texts, estimate: Texts) -> MetricResult:
     unit="word",
     definition="mean over pairs of the length of the longest run of words that both texts contain",
     source="longest common substring of words",
+    referee="difflib",
 )
 def longest_common_run(reference: Texts, estimate: Texts) -> MetricResult:
     """How many words in a row were taken over."""
@@ -145,6 +151,7 @@ def longest_common_run(reference: Texts, estimate: Texts) -> MetricResult:
     direction="none",
     definition="share of the estimate's runs of 4 words that occur in the reference, over all pairs",
     source="own definition, after extractive coverage (Grusky et al. 2018, arXiv 1804.11283)",
+    referee="counting by hand",
 )
 def copy_rate(reference: Texts, estimate: Texts, *, n: int = 4) -> MetricResult:
     """How much of the estimate is copied word by word; `n` other than 4 is stated in the note."""
