@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from medcore.config import to_mapping
 from medcore.datasets import Dataset, MedMnist
+from medcore.datasets.medmnist_facts import PUBLISHED, file_name
 from medcore.errors import ConfigError, InputError
 
 
@@ -141,3 +144,112 @@ def test_a_header_that_claims_too_much_is_refused_before_memory_is_taken(write_m
             archive.writestr(name, content)
     with pytest.raises(InputError, match="claims 10000000000000 bytes"):
         MedMnist(path)
+
+
+def test_volumes(write_medmnist, rng):
+    volumes = rng.integers(0, 256, (6, 28, 28, 28), dtype=np.uint8)
+    found = MedMnist(write_medmnist("organmnist3d", train_images=volumes, val_images=volumes[:4], train_labels=np.arange(6)))
+    assert found.card.volumetric
+    assert np.array_equal(found[5].image, volumes[5])
+    assert found[5].label == "bladder"
+    assert found.card.notes[:2] == (
+        "train has 6 samples, published are 971",
+        "val has 4 samples, published are 161",
+    )
+    assert len(found.card.notes) == 3  # the third: no test; the shape is as published
+
+
+def test_several_labels_an_image(write_medmnist):
+    rows = np.zeros((6, 14), np.uint8)
+    rows[0, [2, 13]] = rows[3, 2] = 1
+    found = MedMnist(write_medmnist("chestmnist", train_labels=rows))
+    assert (found.card.task, len(found.classes)) == ("multi-label", 14)
+    assert [s.labels for s in found] == [("effusion", "hernia"), (), (), ("effusion",), (), ()]
+    assert found[0].label is None
+    assert found.card.class_counts["effusion"] == 2
+    assert found.card.class_shares["effusion"] == round(2 / 6, 6)
+    assert MedMnist(write_medmnist("mine", train_labels=rows)).classes[13] == "class 13"
+
+
+@pytest.mark.parametrize("flag", PUBLISHED)
+def test_every_published_set_is_known(write_medmnist, flag):
+    """Files with the arrays of each set: name, task, shape of labels and images, licence."""
+    known = PUBLISHED[flag]
+    n = len(known.classes)
+    labels = np.eye(n, dtype=np.uint8) if known.task == "multi-label" else np.arange(n, dtype=np.uint8)[:, None]
+    for size in known.md5:
+        side = (size,) * (3 if known.volumetric else 2) + ((3,) if known.channels == 3 else ())
+        images = np.zeros((n, *side), np.uint8)
+        name = file_name(flag, size).removesuffix(".npz")
+        found = MedMnist(write_medmnist(name, train_images=images, train_labels=labels, val_images=None))
+        assert found.classes == known.classes
+        assert found.card.task == known.task
+        assert found.card.ordered == (flag == "retinamnist")
+        assert found.card.licence == ("CC BY-NC 4.0" if flag == "dermamnist" else "CC BY 4.0")
+        assert found.card.volumetric == flag.endswith("3d")
+        assert [n for n in found.card.notes if "shape" in n] == []
+        assert f"train has {n} samples, published are {known.samples[0]}" in found.card.notes
+
+
+def test_published_facts_are_whole():
+    assert len(PUBLISHED) == 18
+    assert sum(p.volumetric for p in PUBLISHED.values()) == 6
+    hashes = [h for p in PUBLISHED.values() for h in p.md5.values()]
+    assert len(set(hashes)) == len(hashes) == 12 * 4 + 6 * 2
+    assert all(re.fullmatch("[0-9a-f]{32}", h) for h in hashes)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "note"),
+    [
+        ("pathmnist_64", (6, 28, 28, 3), r"train has the shape (6, 28, 28, 3), published is the size 64"),
+        ("pathmnist", (6, 28, 28), r"train has the shape (6, 28, 28), published are colour images"),
+        ("octmnist", (6, 28, 28, 28), r"train has the shape (6, 28, 28, 28), published are grey images"),
+        ("vesselmnist3d_64", (6, 64, 64), r"train has the shape (6, 64, 64), published are volumes"),
+        ("octmnist_mine", (6, 50, 50), r"train has the shape (6, 50, 50), published is the size 28 or 64 or 128 or 224"),
+    ],
+)
+def test_what_differs_from_the_published_set_is_told(write_medmnist, name, shape, note):
+    found = MedMnist(write_medmnist(name, train_images=np.zeros(shape, np.uint8), val_images=None))
+    assert note in found.card.notes
+
+
+def test_the_md5_is_verified_when_asked_for(write_medmnist, monkeypatch):
+    path = write_medmnist()
+    with pytest.raises(InputError, match=r"has the MD5 [0-9a-f]{32}, published is 28209eda62fecd6e6a2d98b1501bb15f"):
+        MedMnist(path, verify=True)
+    with pytest.raises(InputError, match="is called like no published file, so no MD5 of it is known"):
+        MedMnist(write_medmnist("mine"), verify=True)
+    own = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(PUBLISHED["pneumoniamnist"].md5, 28, own)
+    assert len(MedMnist(path, verify=True)) == 6
+
+
+def test_a_missing_published_file_says_where_to_get_it(tmp_path):
+    expected = r"dermamnist_64\.npz: does not exist; download dermamnist_64\.npz \(MD5 b70a2f5635c6199aeaa28c31d7202e1f\) from https://zenodo"
+    with pytest.raises(InputError, match=expected):
+        MedMnist(tmp_path / "dermamnist_64.npz")
+    with pytest.raises(InputError, match=expected):
+        MedMnist(tmp_path, flag="dermamnist", size=64)
+    with pytest.raises(InputError, match=r"mine\.npz: does not exist; check the path"):
+        MedMnist(tmp_path / "mine.npz")
+
+
+def test_folders(write_medmnist, tmp_path):
+    write_medmnist()
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    assert len(MedMnist(tmp_path)) == 6
+    write_medmnist("retinamnist")
+    with pytest.raises(InputError, match=r"holds pneumoniamnist\.npz, retinamnist\.npz; choose one with flag= and size="):
+        MedMnist(tmp_path)
+    assert MedMnist(tmp_path, flag="retinamnist").card.ordered
+    assert MedMnist(tmp_path / "retinamnist.npz", flag="retinamnist").card.ordered
+    with pytest.raises(ConfigError, match=r"flag: pneumoniamnist is given and retinamnist\.npz is not its file"):
+        MedMnist(tmp_path / "retinamnist.npz", flag="pneumoniamnist")
+    with pytest.raises(ConfigError, match="did you mean 'retinamnist'"):
+        MedMnist(tmp_path, flag="retinamnst")
+    with pytest.raises(ConfigError, match="size: is 128 of nodulemnist3d; give flag= and one of 28, 64"):
+        MedMnist(tmp_path, flag="nodulemnist3d", size=128)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"holds no file with <split>_images and <split>_labels"):
+        MedMnist(tmp_path / "empty")

@@ -255,6 +255,12 @@ def tally(annotations: Iterable[Annotation], task: Task, classes: Sequence[str])
     return count_classes(classes, [n for a in annotations for n in counted_labels(a, task) if n in known])
 
 
+def box_names(dataset: Dataset) -> tuple[str, ...]:
+    """What boxes may hold: the classes, or where boxes hold something else (spots that make a grade) its names, sorted."""
+    found = {name for a in dataset.annotations for name in a.box_labels}
+    return dataset.classes if found <= set(dataset.classes) else tuple(sorted(found))
+
+
 def count_splits(annotations: Iterable[Annotation]) -> dict[str, int]:
     """Sizes of the published parts, in the order in which they occur; empty where no sample states one."""
     found: dict[str, int] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medcore.datasets.base import Annotation, Dataset, Sample
+from medcore.datasets.base import Annotation, Dataset, Sample, box_names
 from medcore.errors import InputError, MissingExtraError
 
 _BATCH = 64
@@ -49,7 +49,9 @@ def to_huggingface(dataset: Dataset, *, images: bool = True) -> Any:
         raise InputError(dataset.card.name, "has no samples", "give a data set that is not empty")
     notes = dataset.annotations
     columns = _columns(notes)
-    features: dict[str, Any] = {name: _feature(name, dataset.classes) for name in columns}
+    features: dict[str, Any] = {
+        name: _feature(name, box_names(dataset) if name == "box_labels" else dataset.classes) for name in columns
+    }
     pieces = []
     shape = dataset[0].image.shape if images and dataset.card.volumetric else None
     if images:
