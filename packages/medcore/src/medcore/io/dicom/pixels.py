@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ _MAX_FRAMES = 1_000_000
 _UNDEFINED = 0xFFFFFFFF
 _RLE = "1.2.840.10008.1.2.5"
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
-_ITEM = b"\xfe\xff\x00\xe0"
+_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _PEEK = 1 << 16
 _TAIL = 64
 
@@ -84,9 +83,8 @@ def _check_length(dataset: Any, shape: tuple[int, int, int], itemsize: int, path
         if length not in (expected, expected + expected % 2):
             raise InputError(path, f"has {length} bytes of pixels where its header says {expected}", _HINT)
         return
-    with contextlib.ExitStack() as stack:
-        stream: io.BufferedIOBase = io.BytesIO(value) if value is not None else stack.enter_context(path.open("rb"))
-        pieces = _pieces(stream, 0 if value is not None else start, path)[1:]  # the first one is the table of offsets
+    with path.open("rb") as stream:
+        pieces = _pieces(stream, start, path)[1:]  # the first one is the table of offsets
         check_size(path, shape, itemsize, sum(size for _, size in pieces))
         if len(pieces) < frames:
             raise InputError(path, f"is cut: it has {len(pieces)} complete pieces of pixels for {frames} frames", _HINT)
@@ -97,7 +95,7 @@ def _check_length(dataset: Any, shape: tuple[int, int, int], itemsize: int, path
 def _pieces(stream: io.BufferedIOBase, position: int, path: Path) -> list[tuple[int, int]]:
     """Where the pieces of compressed pixels lie: offset and length of each."""
     end = stream.seek(0, io.SEEK_END)
-    found = []
+    found, head = [], b""
     while position + 8 <= end:
         stream.seek(position)
         head = stream.read(8)
@@ -106,8 +104,8 @@ def _pieces(stream: io.BufferedIOBase, position: int, path: Path) -> list[tuple[
         length = int.from_bytes(head[4:], "little")
         found.append((position + 8, length))
         position += 8 + length
-    if position > end:
-        raise InputError(path, f"is cut: only {len(found) - 1} pieces of its compressed pixels are complete", _HINT)
+    if position + 8 > end or head[:4] != _END:
+        raise InputError(path, "has compressed pixels without an end, so it is cut", _HINT)
     return found
 
 
