@@ -235,6 +235,17 @@ def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
         load_rows(stage("grading", kind="grades", path=tmp_path / "nowhere"), part="train")
 
 
+def test_volumes_are_no_images(tmp_path: Path) -> None:
+    arrays = {
+        f"{s}_{what}": value
+        for s in ("train", "val")
+        for what, value in (("images", np.zeros((2, 4, 4, 4), np.uint8)), ("labels", np.arange(2)))
+    }
+    np.savez(tmp_path / "nodulemnist3d.npz", **arrays)
+    with pytest.raises(InputError, match="holds volumes; give a set of images"):
+        load_rows(stage("classification", kind="medmnist", path=tmp_path / "nodulemnist3d.npz"), part="train")
+
+
 def test_unordered_classes_cannot_be_graded(tmp_path: Path, rng: np.random.Generator) -> None:
     arrays = {
         f"{s}_{k}": v

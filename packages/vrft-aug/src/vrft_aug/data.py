@@ -184,6 +184,8 @@ class _Opened:
     @classmethod
     def of(cls, data: DataSettings) -> _Opened:
         train, held_out = open_parts(data)
+        if train.card.volumetric or held_out.card.volumetric:
+            raise InputError(data.path or data.kind, "holds volumes", "give a set of images")
         return cls(data=data, train=train, held_out=held_out, hashes=frozenset(_hashes(held_out, range(len(held_out)))))
 
     def parts(self, stage: Stage, forbidden: Collection[str]) -> Parts:
