@@ -39,7 +39,7 @@ def pixel_hash(image: Pixels) -> str:
 def find_duplicates(dataset: Dataset, other: Dataset | None = None) -> list[DuplicateGroup]:
     """Find samples with exactly the same pixels.
 
-    A re-encoded, scaled or shifted copy is not found.
+    A re-encoded, scaled or shifted copy is not found, see :func:`medcore.datasets.near_duplicates.find_near_duplicates`.
 
     Parameters
     ----------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from medcore.datasets.base import Annotation, Dataset, DatasetCard, Sample, check_index, tally
+from medcore.datasets.groups import Groups
 from medcore.errors import ConfigError, InputError
 
 
@@ -67,7 +68,9 @@ class Subset:
         return f"Subset({self._name!r}, {len(self)} of {len(self.dataset)} samples)"
 
 
-def split_dataset(dataset: Dataset, fractions: Sequence[float], seed: int = 0) -> tuple[Subset, ...]:
+def split_dataset(
+    dataset: Dataset, fractions: Sequence[float], seed: int = 0, *, together: Sequence[Sequence[int]] = ()
+) -> tuple[Subset, ...]:
     """Split a data set at random so that no subject falls into two parts and classes are spread evenly.
 
     Samples without a subject are subjects of their own. Subjects are taken class by class (a subject's class is its most frequent
@@ -80,9 +83,13 @@ def split_dataset(dataset: Dataset, fractions: Sequence[float], seed: int = 0) -
     dataset
         Any data set.
     fractions
-        Wanted share of each part, positive, of sum 1, for example ``(0.8, 0.2)``. Shares are met as closely as whole subjects allow.
+        Wanted share of each part, positive, of sum 1, for example ``(0.8, 0.2)``. Shares are met as closely as whole subjects allow:
+        where every sample is its own subject, each part has the wanted size of each class, and of all, to within one sample.
     seed
         Random seed.
+    together
+        Groups of sample numbers that must stay in one part, for example those of :func:`duplicate_groups`; the subjects of a group are
+        treated as one.
 
     Returns
     -------
@@ -99,10 +106,11 @@ def split_dataset(dataset: Dataset, fractions: Sequence[float], seed: int = 0) -
     shares = [float(f) for f in fractions]
     if not shares or not all(f > 0 for f in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
         raise ConfigError("fractions", f"are {list(fractions)}", "give positive numbers of sum 1")
-    subjects = _subjects(dataset.annotations)
+    subjects = _subjects(dataset.annotations, together)
     if len(subjects) < len(shares):
+        what = "groups of subjects and duplicates" if together else "subjects"
         raise InputError(
-            dataset.card.name, f"has {len(subjects)} subjects for {len(shares)} parts", "ask for fewer parts or add subjects"
+            dataset.card.name, f"has {len(subjects)} {what} for {len(shares)} parts", "ask for fewer parts or add subjects"
         )
     parts = _assign(subjects, dataset.annotations, np.array(shares), np.random.default_rng(seed))
     empty = next((i for i, p in enumerate(parts) if not p), None)
@@ -111,13 +119,36 @@ def split_dataset(dataset: Dataset, fractions: Sequence[float], seed: int = 0) -
     return tuple(Subset(dataset, sorted(p), name=f"part {i + 1} of {len(parts)}") for i, p in enumerate(parts))
 
 
-def _subjects(annotations: Sequence[Annotation]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for i, item in enumerate(annotations):
-        # A prefix keeps an identifier from being mistaken for a subject of the same name.
-        key = f"sample {item.sample_id}" if item.subject is None else f"subject {item.subject}"
-        found.setdefault(key, []).append(i)
-    return found
+def fold_pairs(folds: Sequence[Subset]) -> Iterator[tuple[Subset, Subset]]:
+    """Training and test part of each round of a cross-validation: all folds but one, and that one.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two folds.
+    """
+    if len(folds) < 2:
+        raise ConfigError("folds", f"are {len(folds)}", "give at least two, as split_dataset(dataset, [1 / k] * k) makes them")
+    for i, test in enumerate(folds):
+        rest = sorted(n for fold in folds if fold is not test for n in fold.indices)
+        yield Subset(test.dataset, rest, name=f"training part of round {i + 1}"), test
+
+
+def _subjects(annotations: Sequence[Annotation], together: Sequence[Sequence[int]]) -> dict[str, list[int]]:
+    """Numbers of the samples of each subject, or of what `together` makes one; the name does not depend on the order of samples."""
+    # A prefix keeps an identifier from being mistaken for a subject of the same name.
+    keys = [f"sample {a.sample_id}" if a.subject is None else f"subject {a.subject}" for a in annotations]
+    groups = Groups(len(keys))
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        groups.join(first.setdefault(key, i), i)
+    for group in together:
+        for other in group:
+            groups.join(group[0], other)
+    found: dict[int, list[int]] = {}
+    for i in range(len(keys)):
+        found.setdefault(groups.root(i), []).append(i)
+    return {min(keys[i] for i in members): members for members in found.values()}
 
 
 def _class_of(members: Sequence[Annotation]) -> str:
