@@ -199,7 +199,7 @@ def test_missing_lines_are_marked_and_named(save, rows):
     stated += "</kspace_encoding_step_2></accelerationFactor></parallelImaging>"
     assert read_ismrmrd(save(rows[[0, 1, 3]], xml(encoding=stated.format(2)))).repairs == ()
     repairs = read_ismrmrd(save(rows[[0, 1, 3]], xml(encoding=stated.format(1)))).repairs
-    assert repairs == ("1 lines are absent though the header states no acceleration",)
+    assert repairs == ("1 readout that the header promises is absent: contrast 0 line 2",)
 
 
 def test_a_table_with_other_fields_is_read_by_their_names(save, rows):

@@ -21,6 +21,7 @@ from medcore.io.limits import check_size, existing_file
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 _MAX_OBJECTS = 100_000
+_MAX_LISTED = 50
 _HINT = "get another copy of the file"
 
 
@@ -98,8 +99,47 @@ def member(group: h5py.Group, name: str, path: Path) -> Any:
 def read_array(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     """All values of a plain dataset, within the budgets of :mod:`medcore.io.limits`; (real, imag) pairs become complex."""
     check_size(path, dataset.shape or (1,), dataset.dtype.itemsize, path.stat().st_size)
-    values = np.asarray(dataset[()])
+    return as_complex(np.asarray(dataset[()]))
+
+
+def as_complex(values: NDArray[Any]) -> NDArray[Any]:
+    """`values` with (real, imag) pairs turned into complex numbers of the same precision; anything else as it is."""
     names = values.dtype.names
-    if names is not None and len(names) == 2 and values.dtype[0] == values.dtype[1]:
-        return np.asarray(values[names[0]] + 1j * values[names[1]])
-    return values
+    if names is None or len(names) != 2 or values.dtype[0] != values.dtype[1] or values.dtype[0].kind != "f":
+        return values
+    pairs = np.empty(values.shape, dtype=np.result_type(values.dtype[0], np.complex64))
+    pairs.real, pairs.imag = values[names[0]], values[names[1]]
+    return pairs
+
+
+def describe_hdf5(path: str | Path) -> dict[str, Any]:
+    """Names, shapes and types of the arrays in any HDF5 file, without reading a value; JSON-ready.
+
+    Parameters
+    ----------
+    path
+        The file. Values and attributes are not shown: they may name a patient.
+
+    Returns
+    -------
+    dict
+        ``type``, ``groups`` and ``n_arrays`` (numbers), ``arrays`` (name, shape and dtype of the first 50).
+
+    Raises
+    ------
+    InputError
+        See :func:`open_hdf5`.
+    """
+    arrays: list[dict[str, Any]] = []
+    counts = {"groups": 0, "n_arrays": 0}
+
+    def note(name: str, item: Any) -> None:
+        counts["groups"] += isinstance(item, h5py.Group)
+        if isinstance(item, h5py.Dataset):
+            counts["n_arrays"] += 1
+            if len(arrays) < _MAX_LISTED:
+                arrays.append({"name": name[:200], "shape": [int(n) for n in item.shape or ()], "dtype": str(item.dtype)[:80]})
+
+    with open_hdf5(path) as file:
+        file.visititems(note)
+    return {"type": "HDF5 of no known layout", **counts, "arrays": arrays}

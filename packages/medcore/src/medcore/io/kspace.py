@@ -92,9 +92,10 @@ class KSpace:
             raise InputError(self.source, f"has samples of type {self.data.dtype}", "convert to complex64")
         if self.data.ndim != len(axes.split(",")) or 0 in self.data.shape:
             raise InputError(self.source, f"has samples of shape {self.data.shape}", f"give non-empty axes ({axes})")
-        if not np.isfinite(self.data).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(self.data))[0])
-            raise InputError(self.source, f"has a NaN or infinite sample at {where}", "repair or leave out that readout")
+        for place in np.ndindex(self.data.shape[:2]):  # one coil at a time: no temporary as large as the data
+            if not np.isfinite(self.data[place]).all():
+                where = (*place, *(int(i) for i in np.argwhere(~np.isfinite(self.data[place]))[0]))
+                raise InputError(self.source, f"has a NaN or infinite sample at {where}", "repair or leave out that readout")
         if self.is_cartesian:
             self._check_mask()
         else:
@@ -114,7 +115,7 @@ class KSpace:
             )
         if not self.mask.reshape(self.n_contrasts, -1).any(axis=1).all():
             raise InputError(self.source, "has a contrast of which the mask keeps no sample", "leave that contrast out")
-        if np.any(self.data[np.broadcast_to(~self.mask[:, None], self.data.shape)]):
+        if any(np.any(self.data[contrast, coil][~self.mask[contrast]]) for contrast, coil in np.ndindex(self.data.shape[:2])):
             raise InputError(self.source, "has samples other than zero outside the mask", "multiply the data by the mask")
 
     def _check_trajectory(self) -> None:

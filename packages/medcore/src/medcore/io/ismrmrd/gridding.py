@@ -1,10 +1,9 @@
-"""Put Cartesian readouts at their place on the grid."""
+"""Put Cartesian readouts at their place on the grid; also those of other raw formats, whose heads have been brought to this form."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from jaxtyping import Bool, Complex, Int
 
@@ -12,23 +11,37 @@ from medcore.errors import InputError
 from medcore.io.ismrmrd.header import Header
 from medcore.io.ismrmrd.heads import Heads
 from medcore.io.ismrmrd.layout import REVERSE
-from medcore.io.ismrmrd.samples import sample_blocks
+from medcore.io.ismrmrd.lost import Lost, lost_lines
+from medcore.io.ismrmrd.samples import Blocks
 from medcore.io.limits import check_size
+
+_MOST_LINES = 1 << 26
 
 
 def grid_lines(
-    rows: h5py.Dataset, heads: Heads, header: Header, contrast: Int[np.ndarray, "readout"], path: Path
+    blocks: Blocks, heads: Heads, header: Header, contrast: Int[np.ndarray, "readout"], coils: int, path: Path
 ) -> tuple[Complex[np.ndarray, "contrast coil z y x"], Bool[np.ndarray, "contrast z y x"] | None, list[str]]:
     """Samples on the grid, which points were measured (None where all), and what was repaired.
 
     Lines measured in several averages become their mean.
+
+    Parameters
+    ----------
+    blocks
+        The samples of all readouts of `heads`.
+    heads, header, contrast
+        One head and contrast number for each readout; matrix and encoding limits.
+    coils
+        Number of coils of the samples.
+    path
+        Names the file in errors.
 
     Raises
     ------
     InputError
         If a line lies outside the matrix, is longer than it, or was stored twice.
     """
-    coils, n_contrasts = heads.uniform("channels", path), int(contrast.max()) + 1
+    n_contrasts = int(contrast.max()) + 1
     shape = (n_contrasts, coils, *header.matrix)
     check_size(path, shape, 8, path.stat().st_size)
     y, y_notes = _positions(heads, header, 1, path)
@@ -38,7 +51,7 @@ def grid_lines(
 
     data = np.zeros(shape, dtype=np.complex64)
     mask = np.zeros((n_contrasts, *header.matrix), dtype=bool)
-    for where, block in sample_blocks(rows, heads, path):
+    for where, block in blocks:
         for row, samples in zip(where, block, strict=True):
             line = slice(start[row], start[row] + keep[row])
             kept = samples[:, heads.discard_pre[row] :][:, : keep[row]]
@@ -51,6 +64,18 @@ def grid_lines(
         data /= np.maximum(counts, 1)[:, None, :, :, None]
         notes.append(f"took the mean of up to {int(counts.max())} averages of a line")
     return data, None if mask.all() else mask, notes
+
+
+def lost_readouts(heads: Heads, header: Header, contrast: Int[np.ndarray, "readout"]) -> Lost:
+    """Lines that the header promises and no readout holds, by the counters of the file."""
+    y, z = heads.counters["kspace_encode_step_1"], heads.counters["kspace_encode_step_2"]
+    sizes = [max(n, int(counter.max()) + 1) for n, counter in zip(header.matrix, (z, y), strict=False)]
+    shape = (int(contrast.max()) + 1, *sizes)
+    if np.prod(shape, dtype=np.float64) > _MOST_LINES:  # counters far from the matrix: nothing sensible is promised
+        return Lost()
+    measured = np.zeros(shape, dtype=bool)
+    measured[contrast, z, y] = True
+    return lost_lines(measured, header.limits, header.acceleration)
 
 
 def _positions(heads: Heads, header: Header, step: int, path: Path) -> tuple[Int[np.ndarray, "readout"], list[str]]:

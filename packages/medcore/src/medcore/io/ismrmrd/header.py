@@ -271,7 +271,7 @@ def _render_encoding(encoding: Element, header: Header, contrasts: int) -> None:
         description = SubElement(encoding, "trajectoryDescription")
         SubElement(description, "identifier").text = "medcore"
         _put(description, "userParameterString", [("name", UNIT_PARAMETER), ("value", header.trajectory_unit)])
-    if header.acceleration not in (None, (1, 1)):
+    if header.acceleration is not None:
         z, y = header.acceleration
         factors = [("kspace_encoding_step_1", str(y)), ("kspace_encoding_step_2", str(z))]
         _put(SubElement(encoding, "parallelImaging"), "accelerationFactor", factors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,36 @@ from numpy.typing import NDArray
 
 from medcore.errors import InputError
 from medcore.io.geometry import affine_from_vectors, centred_affine
-from medcore.io.hdf5 import member, open_hdf5, read_array
-from medcore.io.images import TIME_KEYS, check_seconds
-from medcore.io.ismrmrd.gridding import grid_lines
+from medcore.io.hdf5 import as_complex, member, open_hdf5
+from medcore.io.images import check_seconds
+from medcore.io.ismrmrd.contrasts import choose, distinct, match_times, number_contrasts, one_slice
+from medcore.io.ismrmrd.gridding import grid_lines, lost_readouts
 from medcore.io.ismrmrd.header import MAX_XML_BYTES, Header, parse_header
 from medcore.io.ismrmrd.heads import Heads, image_rows, noise_rows, read_heads
-from medcore.io.ismrmrd.samples import sample_blocks, trajectory_points
+from medcore.io.ismrmrd.lost import Lost, lost_spokes
+from medcore.io.ismrmrd.samples import sample_blocks, storage_notes, trajectory_points
 from medcore.io.ismrmrd.trajectories import in_radians
 from medcore.io.kspace import KSpace
 from medcore.io.limits import check_size
 
-_CONTRAST_COUNTERS = ("set", "repetition", "phase", "contrast")
-_PREFERRED = {"te": "contrast", "ti": "set", "tr": "repetition", "flip_angle": "set"}
-
 
 def read_ismrmrd(
-    path: str | Path, *, dataset: str = "dataset", slice_index: int | None = None, trajectory_unit: str | None = None
+    path: str | Path,
+    *,
+    dataset: str = "dataset",
+    slice_index: int | None = None,
+    contrasts: Sequence[int] | None = None,
+    coils: Sequence[int] | None = None,
+    trajectory_unit: str | None = None,
+    strict: bool = False,
 ) -> KSpace:
-    """Read an ISMRMRD file; it is opened read-only and never changed or created.
+    """Read an ISMRMRD file, or a part of it; it is opened read-only and never changed or created.
 
     Every distinct combination of the counters set, repetition, phase and contrast becomes one contrast, sorted in that order.
     A list of times in the header is matched to the contrasts by its length: one value for all, one per contrast, or one per
-    step of a counter. Readouts that are no image data are left out and counted in `repairs`.
+    step of a counter. Readouts that are no image data are left out and counted in `repairs`; readouts that the header's limits and
+    acceleration promise and that are absent are counted and named there. Only the slice, contrasts and coils asked for are held in
+    memory.
 
     Parameters
     ----------
@@ -43,13 +52,17 @@ def read_ismrmrd(
         HDF5 group that holds ``xml`` and ``data``.
     slice_index
         Which slice of a multi-slice 2-D measurement.
+    contrasts, coils
+        Which contrasts and coils, by number from 0, in the order wanted; all by default.
     trajectory_unit
         ``"rad/sample"``, ``"cycles/sample"`` or ``"1/fov"``, where the file does not declare it and it cannot be told.
+    strict
+        Whether absent readouts are an error.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, reaches into other files, or contradicts itself.
+        If the file is missing, damaged, reaches into other files, or contradicts itself; or lacks readouts, with `strict`.
     """
     path = Path(path)
     with open_hdf5(path) as file:
@@ -57,21 +70,34 @@ def read_ismrmrd(
         if not isinstance(group, h5py.Group):
             raise InputError(path, f"has no group {dataset!r}", "name the group that holds xml and data")
         header = parse_header(_xml(group, path), path)
-        rows = member(group, "data", path)
+        rows = _rows(group, path)
         heads = read_heads(rows, path)
         wanted, notes = image_rows(heads)
-        noise = _noise(rows, heads.take(noise_rows(heads)), path)
         if not wanted.any():
             raise InputError(path, "holds no readout of an image", "give the measurement, not only its noise scan")
-        image = _one_slice(heads.take(wanted), slice_index, path)
-        contrast, keys = _contrasts(image)
-        samples = _samples(rows, image, header, contrast, trajectory_unit, path)
-        notes += samples.pop("notes")
+        image = one_slice(heads.take(wanted), slice_index, path)
+        coils = _coils(coils, image.uniform("channels", path), path)
+        noise = _noise(rows, heads.take(noise_rows(heads)), coils, path)
+        contrast, keys = number_contrasts(image)
+        image, contrast, chosen = choose(image, contrast, contrasts, len(keys), path)
+        samples = _samples(rows, image, header, contrast, coils, trajectory_unit, path)
+        lost = samples.pop("lost")
+        if lost and strict:
+            raise InputError(path, lost.sentence(), "get a complete copy, or read it without strict")
+        notes += storage_notes(rows, path) + samples.pop("notes") + ([lost.sentence()] if lost else [])
         affine, geometry_notes = _affine(group, image, header, path)
         if "mask" in group and samples.get("traj") is None:
-            samples["mask"] = _named_array(group, "mask", path).astype(bool)
-        csm = _named_array(group, "csm", path).astype(np.complex64) if "csm" in group else None
-    times = _times(header, keys, path)
+            samples["mask"] = _named_array(group, "mask", path, chosen).astype(bool)
+        csm = None
+        if "csm" in group:
+            csm = _named_array(group, "csm", path, coils).astype(np.complex64, copy=False)
+    times, unmatched = match_times(header.times, keys)
+    if unmatched:
+        key, length = next(iter(unmatched.items()))
+        raise InputError(
+            path, f"states {length} values of {key} for {len(keys)} contrasts", "correct sequenceParameters in its XML header"
+        )
+    times = {key: values[chosen] for key, values in times.items()}
     check_seconds(times, path)
     meta = dict(header.meta)
     if (header.recon_matrix, header.recon_fov) != (header.matrix, header.fov):
@@ -99,107 +125,109 @@ def _xml(group: h5py.Group, path: Path) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def _noise(rows: h5py.Dataset, heads: Heads, path: Path) -> NDArray[np.complex64] | None:
+def _rows(group: h5py.Group, path: Path) -> Any:
+    """The table of readouts; a file of reconstructed images has none."""
+    images = [name for name in group if isinstance(item := group.get(name), h5py.Group) and {"data", "header"} <= set(item)]
+    if "data" not in group and images:
+        raise InputError(path, f"holds reconstructed images ({', '.join(images[:5])}) and no readouts", "give the raw data")
+    return member(group, "data", path)
+
+
+def _coils(wanted: Sequence[int] | None, n: int, path: Path) -> list[int]:
+    """The coils asked for, or all."""
+    chosen = distinct(list(range(n)) if wanted is None else [int(c) for c in wanted], "coils")
+    if not chosen or any(not 0 <= c < n for c in chosen):
+        raise InputError(path, f"has {n} coils, coils are {chosen}", f"choose from 0 to {n - 1}")
+    return chosen
+
+
+def _noise(rows: h5py.Dataset, heads: Heads, coils: list[int], path: Path) -> NDArray[np.complex64] | None:
     """All noise readouts one after the other, (coil, sample); they may differ in length."""
     parts = []
     for length in np.unique(heads.samples):
         same = heads.take(heads.samples == length)
         check_size(path, (len(same), same.uniform("channels", path), int(length)), 8, path.stat().st_size)
-        parts += [(same.index[w], s) for where, block in sample_blocks(rows, same, path) for w, s in zip(where, block, strict=True)]
+        blocks = sample_blocks(rows, same, path, coils)
+        parts += [(same.index[w], s) for where, block in blocks for w, s in zip(where, block, strict=True)]
     ordered = [samples for _, samples in sorted(parts, key=lambda part: int(part[0]))]
     return np.concatenate(ordered, axis=-1) if ordered else None
 
 
-def _one_slice(heads: Heads, index: int | None, path: Path) -> Heads:
-    slices = np.unique(heads.counters["slice"])
-    if len(slices) == 1 and index in (None, int(slices[0])):
-        return heads
-    if index is None or index not in slices:
-        present = f"{slices[0]} to {slices[-1]}"
-        raise InputError(path, f"holds {len(slices)} slices ({present}), slice_index is {index}", "choose one with slice_index")
-    return heads.take(heads.counters["slice"] == index)
-
-
-def _contrasts(heads: Heads) -> tuple[Int[np.ndarray, "readout"], Int[np.ndarray, "contrast counter"]]:
-    """Contrast number of every readout, and the counter values of every contrast."""
-    counters = np.stack([heads.counters[name] for name in _CONTRAST_COUNTERS], axis=1)
-    keys, inverse = np.unique(counters, axis=0, return_inverse=True)
-    return inverse.ravel(), keys
-
-
-def _times(header: Header, keys: Int[np.ndarray, "contrast counter"], path: Path) -> dict[str, NDArray[np.float64]]:
-    times = {}
-    for key in TIME_KEYS:
-        values = np.array(header.times.get(key, ()), dtype=np.float64)
-        n = len(keys)
-        if len(values) == 0:
-            continue
-        by_counter = _counter_for(key, len(values), keys)
-        if len(values) == n:
-            times[key] = values
-        elif len(values) == 1:
-            times[key] = np.repeat(values, n)
-        elif by_counter is not None:
-            times[key] = values[keys[:, by_counter]]
-        else:
-            raise InputError(
-                path, f"states {len(values)} values of {key} for {n} contrasts", "correct sequenceParameters in its XML header"
-            )
-    return times
-
-
-def _counter_for(key: str, length: int, keys: Int[np.ndarray, "contrast counter"]) -> int | None:
-    """The counter whose steps a list of times describes: the usual one first, then any with that many steps."""
-    order = sorted(range(len(_CONTRAST_COUNTERS)), key=lambda i: _CONTRAST_COUNTERS[i] != _PREFERRED[key])
-    return next((i for i in order if int(keys[:, i].max()) + 1 == length), None)
-
-
 def _samples(
-    rows: h5py.Dataset, heads: Heads, header: Header, contrast: Int[np.ndarray, "readout"], unit: str | None, path: Path
+    rows: h5py.Dataset,
+    heads: Heads,
+    header: Header,
+    contrast: Int[np.ndarray, "readout"],
+    coils: list[int],
+    unit: str | None,
+    path: Path,
 ) -> dict[str, Any]:
     dims = heads.uniform("dimensions", path)
     if header.trajectory == "cartesian" or (header.trajectory == "epi" and dims == 0):
-        data, mask, notes = grid_lines(rows, heads, header, contrast, path)
-        if mask is not None and header.acceleration == (1, 1):
-            notes.append(f"{int((~mask.any(axis=-1)).sum())} lines are absent though the header states no acceleration")
-        return {"data": data, "mask": mask, "notes": notes}
+        blocks = sample_blocks(rows, heads, path, coils)
+        data, mask, notes = grid_lines(blocks, heads, header, contrast, len(coils), path)
+        return {"data": data, "mask": mask, "notes": notes, "lost": lost_readouts(heads, header, contrast)}
     if dims == 0:
         raise InputError(path, f"is {header.trajectory} and stores no trajectory", "store the trajectory with every readout")
-    return _spokes(rows, heads, header, contrast, unit, path)
+    return _spokes(rows, heads, header, contrast, coils, unit, path)
 
 
 def _spokes(
-    rows: h5py.Dataset, heads: Heads, header: Header, contrast: Int[np.ndarray, "readout"], unit: str | None, path: Path
+    rows: h5py.Dataset,
+    heads: Heads,
+    header: Header,
+    contrast: Int[np.ndarray, "readout"],
+    coils: list[int],
+    unit: str | None,
+    path: Path,
 ) -> dict[str, Any]:
+    lost: Lost = lost_spokes(heads.counters["kspace_encode_step_1"], contrast, header.limits, header.acceleration)
     counts = np.bincount(contrast)
     if len(set(counts.tolist())) > 1:
-        raise InputError(path, f"has {counts.tolist()} readouts in its contrasts", "leave out the incomplete contrast")
-    coils, samples = heads.uniform("channels", path), heads.uniform("samples", path)
-    check_size(path, (len(heads), coils, samples), 8, path.stat().st_size)
-    readouts = np.empty((len(heads), coils, samples), dtype=np.complex64)
-    for where, block in sample_blocks(rows, heads, path):
-        readouts[where] = block
+        named = f" ({lost.sentence()})" if lost else ""
+        raise InputError(path, f"has {counts.tolist()} readouts in its contrasts{named}", "leave out the incomplete contrast")
+    samples = heads.uniform("samples", path)
+    shape = (len(counts), len(coils), int(counts[0]), samples)
+    check_size(path, shape, 8, path.stat().st_size)
+    order = np.argsort(contrast, kind="stable").reshape(len(counts), -1)
+    spoke = np.empty(len(heads), dtype=np.int64)
+    spoke[order] = np.arange(order.shape[1])
+    data = np.empty(shape, dtype=np.complex64)
+    for where, block in sample_blocks(rows, heads, path, coils):
+        data[contrast[where], :, spoke[where]] = block
     traj, notes = in_radians(trajectory_points(rows, heads, path), header.matrix, unit or header.trajectory_unit, path)
-    order = np.argsort(contrast, kind="stable").reshape(len(counts), counts[0])
-    return {"data": readouts[order].swapaxes(1, 2).copy(), "traj": traj[order], "notes": notes}
+    return {"data": data, "traj": traj[order], "notes": notes, "lost": lost}
 
 
 def _affine(group: h5py.Group, heads: Heads, header: Header, path: Path) -> tuple[Float[np.ndarray, "4 4"], list[str]]:
     """The stored affine if this project wrote the file, else that of the first image readout's head."""
     if "affine" in group:
         return _named_array(group, "affine", path).astype(np.float64), []
+    affine = affine_of(heads, header)
+    if affine is None:
+        return centred_affine(header.matrix, header.fov), ["no orientation in the readouts, axis-aligned geometry assumed"]
+    return affine, []
+
+
+def affine_of(heads: Heads, header: Header) -> Float[np.ndarray, "4 4"] | None:
+    """Voxel index to RAS+ metres by the first head; None where its directions are no directions."""
     axes = heads.directions[0].T
     if not (np.isfinite(axes).all() and np.allclose(axes.T @ axes, np.eye(3), atol=1e-3)):
-        return centred_affine(header.matrix, header.fov), ["no orientation in the readouts, axis-aligned geometry assumed"]
+        return None
     sizes = np.array(header.matrix[::-1])
     voxel = np.array(header.fov[::-1]) / sizes
     centre = np.nan_to_num(heads.position[0]) * 1e-3
-    return affine_from_vectors(axes, voxel, centre - axes @ (voxel * (sizes // 2))), []
+    return affine_from_vectors(axes, voxel, centre - axes @ (voxel * (sizes // 2)))
 
 
-def _named_array(group: h5py.Group, name: str, path: Path) -> NDArray[Any]:
-    """The first of the arrays called `name`."""
+def _named_array(group: h5py.Group, name: str, path: Path, chosen: list[int] | None = None) -> NDArray[Any]:
+    """The first of the arrays called `name`, of its first axis only the entries `chosen`."""
     node = member(group, name, path)
     if not isinstance(node, h5py.Dataset) or node.ndim < 2 or node.shape[0] != 1 or node.dtype.hasobject:
         raise InputError(path, f"has {name!r} that is not one stored array", "remove it or write it again")
-    return np.asarray(read_array(node, path)[0])
+    if chosen is None:
+        chosen = list(range(node.shape[1]))
+    if max(chosen) >= node.shape[1]:
+        raise InputError(path, f"has {name!r} of shape {node.shape[1:]} for {len(chosen)} entries", "remove it or write it again")
+    check_size(path, (len(chosen), *node.shape[2:]), node.dtype.itemsize, path.stat().st_size)
+    return np.stack([as_complex(np.asarray(node[0, i])) for i in chosen])

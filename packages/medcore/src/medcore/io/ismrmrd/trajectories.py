@@ -49,9 +49,11 @@ def in_radians(
         notes.append(f"trajectory up to {largest:g} without a declared unit taken as {unit}")
     if unit not in UNITS:
         raise InputError(path, f"has a trajectory in {unit!r}", f"use {', '.join(UNITS)}")
-    scaled = points * (2 * np.pi / (sizes if unit == PER_FOV else 1.0))
-    scaled = np.where((scaled >= np.pi) & (scaled <= np.pi * (1 + _TOLERANCE)), scaled - 2 * np.pi, scaled)
-    return scaled.astype(np.float32), notes
+    radians = np.empty(points.shape, dtype=np.float32)
+    for row, stored in enumerate(points):  # one readout at a time: no copy of all of them in double precision
+        scaled = stored * (2 * np.pi / (sizes if unit == PER_FOV else 1.0))
+        radians[row] = np.where((scaled >= np.pi) & (scaled <= np.pi * (1 + _TOLERANCE)), scaled - 2 * np.pi, scaled)
+    return radians, notes
 
 
 def _guess(largest: float, n: int, path: Path) -> str:

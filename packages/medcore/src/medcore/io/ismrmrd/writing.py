@@ -17,6 +17,7 @@ from medcore.errors import InputError
 from medcore.io.geometry import LPS_TO_RAS
 from medcore.io.ismrmrd.header import Header, Limit, render_header
 from medcore.io.ismrmrd.layout import ACQUISITION, COMPLEX, HEAD, MAX_COUNT, NOISE
+from medcore.io.ismrmrd.lost import lost_lines
 from medcore.io.kspace import KSpace
 
 RADIANS = "rad/sample"
@@ -95,7 +96,7 @@ def _header(kspace: KSpace) -> Header:
         limits=limits,
         times={key: tuple(values.tolist()) for key, values in kspace.times.items()},
         field_strength=kspace.field_strength,
-        acceleration=_acceleration(kspace),
+        acceleration=_acceleration(kspace, limits),
         meta=kspace.meta,
         repairs=kspace.repairs,
     )
@@ -105,13 +106,14 @@ def _limit(n: int) -> Limit:
     return Limit(maximum=n - 1, center=n // 2)
 
 
-def _acceleration(kspace: KSpace) -> tuple[int, int]:
-    """Rounded acceleration along z and y, from the lines of the first contrast; 1 along a trajectory."""
-    if kspace.mask is None:
+def _acceleration(kspace: KSpace, limits: dict[str, Limit]) -> tuple[int, int] | None:
+    """Acceleration along z and y where the mask has one, so that a reader can name readouts that were lost later."""
+    if not kspace.is_cartesian or kspace.mask is None:
         return 1, 1
-    lines = kspace.mask[0].any(axis=-1)
-    planes = max(1, int(lines.any(axis=1).sum()))
-    return max(1, round(kspace.matrix[0] / planes)), max(1, round(kspace.matrix[1] * planes / int(lines.sum())))
+    lines = kspace.mask.any(axis=-1)
+    planes = max(1, int(lines[0].any(axis=1).sum()))
+    factors = max(1, round(kspace.matrix[0] / planes)), max(1, round(kspace.matrix[1] * planes / int(lines[0].sum())))
+    return None if lost_lines(lines, limits, factors) else factors
 
 
 def _blocks(kspace: KSpace) -> Iterator[NDArray[Any]]:
