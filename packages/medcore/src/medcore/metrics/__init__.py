@@ -20,6 +20,7 @@ from medcore.metrics.calibration import (
     sparsification,
 )
 from medcore.metrics.coco import ap50, ap75, mean_average_precision
+from medcore.metrics.corpus_text import bleu, chrf
 from medcore.metrics.detection import Matches, giou, iou, match_boxes, mean_giou, mean_iou
 from medcore.metrics.image import nmse, nrmse, psnr
 from medcore.metrics.intervals import coverage, interval_score, mean_width
@@ -60,7 +61,7 @@ from medcore.metrics.repeatability import (
 )
 from medcore.metrics.resampling import Bound
 from medcore.metrics.ssim import ssim, ssim_gauss, ssim_w11
-from medcore.metrics.text import bleu, chrf, copy_rate, edit_ratio, longest_common_run, rouge_l, token_f1
+from medcore.metrics.text import copy_rate, edit_ratio, longest_common_run, rouge_l, token_f1
 from medcore.metrics.uncertainty import crps_gaussian, gaussian_nll, sharpness, z_score_rms, z_scores
 
 __all__ = [

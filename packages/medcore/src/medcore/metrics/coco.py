@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from medcore.errors import InputError
-from medcore.metrics.base import MetricResult, Values, Weighted, Weights, metric, undefined
-from medcore.metrics.detection import Boxes, checked_boxes, iou
+from medcore.metrics.base import MetricResult, Weighted, Weights, metric, undefined
+from medcore.metrics.detection import PerImage, checked_boxes, iou
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 MAX_BOXES = 100
@@ -18,7 +18,7 @@ MAX_BOXES = 100
 _RECALLS = np.linspace(0, 1, 101)
 _LIN = "Lin et al. 2014, arXiv 1405.0312"
 _REFEREE = "pycocotools; faster-coco-eval; COCO's rule by loops"
-Classes = Sequence[Sequence[int]] | None
+Classes = PerImage | None
 
 
 class _ClassMatches(NamedTuple):
@@ -54,9 +54,9 @@ def _interpolated(matches: _ClassMatches, weights: Weights) -> Float[np.ndarray,
 
 def _prepared(
     thresholds: Float[np.ndarray, " thresholds"],
-    reference: Sequence[Boxes],
-    estimate: Sequence[Boxes],
-    scores: Sequence[Values],
+    reference: PerImage,
+    estimate: PerImage,
+    scores: PerImage,
     reference_classes: Classes,
     estimate_classes: Classes,
 ) -> list[_ClassMatches]:
@@ -98,7 +98,7 @@ def _hits(
     return found
 
 
-def _by_class(boxes: Sequence[Boxes], classes: Classes, scores: Sequence[Values] | None) -> list[dict[int, np.ndarray]]:
+def _by_class(boxes: PerImage, classes: Classes, scores: PerImage | None) -> list[dict[int, np.ndarray]]:
     """For each image its boxes (n, 5) by class; the last column is the score."""
     found = []
     for i, one in enumerate(boxes):
@@ -117,9 +117,9 @@ def _by_class(boxes: Sequence[Boxes], classes: Classes, scores: Sequence[Values]
 
 def _quick(thresholds: Float[np.ndarray, " thresholds"]) -> Callable[..., Weighted]:
     def weighted(
-        reference: Sequence[Boxes],
-        estimate: Sequence[Boxes],
-        scores: Sequence[Values],
+        reference: PerImage,
+        estimate: PerImage,
+        scores: PerImage,
         reference_classes: Classes = None,
         estimate_classes: Classes = None,
     ) -> Weighted:
@@ -130,9 +130,9 @@ def _quick(thresholds: Float[np.ndarray, " thresholds"]) -> Callable[..., Weight
 
 def _result(
     thresholds: Float[np.ndarray, " thresholds"],
-    reference: Sequence[Boxes],
-    estimate: Sequence[Boxes],
-    scores: Sequence[Values],
+    reference: PerImage,
+    estimate: PerImage,
+    scores: PerImage,
     reference_classes: Classes,
     estimate_classes: Classes,
 ) -> MetricResult:
@@ -154,9 +154,9 @@ def _result(
     weighted=_quick(THRESHOLDS),
 )
 def mean_average_precision(
-    reference: Sequence[Boxes],
-    estimate: Sequence[Boxes],
-    scores: Sequence[Values],
+    reference: PerImage,
+    estimate: PerImage,
+    scores: PerImage,
     reference_classes: Classes = None,
     estimate_classes: Classes = None,
 ) -> MetricResult:
@@ -190,9 +190,9 @@ def mean_average_precision(
     weighted=_quick(THRESHOLDS[:1]),
 )
 def ap50(
-    reference: Sequence[Boxes],
-    estimate: Sequence[Boxes],
-    scores: Sequence[Values],
+    reference: PerImage,
+    estimate: PerImage,
+    scores: PerImage,
     reference_classes: Classes = None,
     estimate_classes: Classes = None,
 ) -> MetricResult:
@@ -211,9 +211,9 @@ def ap50(
     weighted=_quick(THRESHOLDS[5:6]),
 )
 def ap75(
-    reference: Sequence[Boxes],
-    estimate: Sequence[Boxes],
-    scores: Sequence[Values],
+    reference: PerImage,
+    estimate: PerImage,
+    scores: PerImage,
     reference_classes: Classes = None,
     estimate_classes: Classes = None,
 ) -> MetricResult:

@@ -14,6 +14,8 @@ from medcore.metrics.base import MetricResult, Weighted, metric, numbers, undefi
 from medcore.metrics.resampling import weighted_mean
 
 Boxes = Shaped[np.ndarray, "..."] | Sequence[Any]
+PerImage = Shaped[np.ndarray, " images"] | Sequence[Any]
+"""For each image its boxes, classes or scores."""
 
 
 def iou(reference: Boxes, estimate: Boxes) -> Float[np.ndarray, "reference estimate"]:
@@ -73,7 +75,7 @@ def match_boxes(reference: Boxes, estimate: Boxes, *, threshold: float = 0.5) ->
 
 
 def _per_image(
-    reference: Sequence[Boxes], estimate: Sequence[Boxes | None], pairing: Callable[[Boxes, Boxes], float], nothing: float
+    reference: PerImage, estimate: PerImage, pairing: Callable[[Boxes, Boxes], float], nothing: float
 ) -> Float[np.ndarray, " images"]:
     """A score for each image: the sum over its pairs and `nothing` for each box without partner, over the larger number of boxes.
 
@@ -100,11 +102,11 @@ def _sum_of_giou(reference: Boxes, estimate: Boxes) -> float:
     return float(overlap[linear_sum_assignment(overlap, maximize=True)].sum())
 
 
-def _iou_of_images(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> np.ndarray:
+def _iou_of_images(reference: PerImage, estimate: PerImage) -> np.ndarray:
     return _per_image(reference, estimate, _sum_of_iou, 0.0)
 
 
-def _giou_of_images(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> np.ndarray:
+def _giou_of_images(reference: PerImage, estimate: PerImage) -> np.ndarray:
     return _per_image(reference, estimate, _sum_of_giou, -1.0)
 
 
@@ -116,8 +118,8 @@ def _mean(scores: Float[np.ndarray, " images"]) -> MetricResult:
     return MetricResult(value=float(np.mean(scores[there])), n=n, dropped=scores.size - n)
 
 
-def _weighted(images: Callable[[Sequence[Boxes], Sequence[Boxes | None]], np.ndarray]) -> Callable[..., Weighted]:
-    def weighted(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> Weighted:
+def _weighted(images: Callable[[PerImage, PerImage], np.ndarray]) -> Callable[..., Weighted]:
+    def weighted(reference: PerImage, estimate: PerImage) -> Weighted:
         scores = images(reference, estimate)
         there = ~np.isnan(scores)
         mean = weighted_mean(scores[there])
@@ -136,7 +138,7 @@ def _weighted(images: Callable[[Sequence[Boxes], Sequence[Boxes | None]], np.nda
     referee="enumeration of all pairings",
     weighted=_weighted(_iou_of_images),
 )
-def mean_iou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> MetricResult:
+def mean_iou(reference: PerImage, estimate: PerImage) -> MetricResult:
     """Mean IoU over images.
 
     Parameters
@@ -158,7 +160,7 @@ def mean_iou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> Me
     referee="enumeration of all pairings",
     weighted=_weighted(_giou_of_images),
 )
-def mean_giou(reference: Sequence[Boxes], estimate: Sequence[Boxes | None]) -> MetricResult:
+def mean_giou(reference: PerImage, estimate: PerImage) -> MetricResult:
     """Mean generalised IoU over images, in [-1, 1]; parameters as :func:`mean_iou`."""
     return _mean(_giou_of_images(reference, estimate))
 

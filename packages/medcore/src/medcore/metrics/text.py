@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Shaped
 
 from medcore.errors import InputError, MissingExtraError
-from medcore.metrics.base import MetricResult, metric, undefined
+from medcore.metrics.base import MetricResult, Weighted, Weights, metric, undefined
+from medcore.metrics.resampling import weighted_mean
 
-Texts = str | Sequence[Any]
+Texts = str | Shaped[np.ndarray, " samples"] | Sequence[Any]
 _WORD = re.compile(r"\w+")
 
 
@@ -25,44 +27,60 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-@metric(
-    "bleu",
-    kind="text",
-    variant="corpus-13a-exp",
-    direction="higher",
-    definition="corpus BLEU-4, tokenizer 13a, exponential smoothing, case kept; of a single pair with effective order",
-    source="Papineni et al. 2002, doi 10.3115/1073083.1073135; computed by sacrebleu (arXiv 1804.08771)",
-    referee="sacrebleu",
-)
-def bleu(reference: Texts, estimate: Texts) -> MetricResult:
-    """BLEU of all samples together; needs the extra ``text``."""
-    sacrebleu = _sacrebleu()
-    pairs, dropped = _pairs(reference, estimate)
-    if not pairs:
-        return undefined("no reference holds a word", dropped=dropped)
-    scorer = sacrebleu.metrics.BLEU(effective_order=len(pairs) == 1)
-    score = scorer.corpus_score([e for _, e in pairs], [[r for r, _ in pairs]])
-    return MetricResult(value=score.score / 100, n=len(pairs), dropped=dropped, note=str(scorer.get_signature()))
+def _weighted(score: Callable[[str, str], float]) -> Callable[[Texts, Texts], Weighted]:
+    """The weighted form of a mean over pairs."""
+
+    def weighted(reference: Texts, estimate: Texts) -> Weighted:
+        pairs, there = text_pairs(reference, estimate)
+        mean = weighted_mean(np.array([score(r, e) for r, e in pairs], dtype=np.float64))
+        return lambda weights: mean(weights[there])
+
+    return weighted
 
 
-@metric(
-    "chrf",
-    kind="text",
-    variant="chrF2",
-    direction="higher",
-    definition="corpus chrF: character 6-grams, beta 2, no words",
-    source="Popovic 2015, doi 10.18653/v1/W15-3049; computed by sacrebleu",
-    referee="sacrebleu",
-)
-def chrf(reference: Texts, estimate: Texts) -> MetricResult:
-    """Character n-gram F-score of all samples together; needs the extra ``text``."""
-    sacrebleu = _sacrebleu()
-    pairs, dropped = _pairs(reference, estimate)
-    if not pairs:
-        return undefined("no reference holds a word", dropped=dropped)
-    scorer = sacrebleu.metrics.CHRF()
-    score = scorer.corpus_score([e for _, e in pairs], [[r for r, _ in pairs]])
-    return MetricResult(value=score.score / 100, n=len(pairs), dropped=dropped, note=str(scorer.get_signature()))
+def _rouge_l(ref: str, est: str) -> float:
+    a, b = words(ref), words(est)
+    return 2 * float(_rapidfuzz("LCSseq").similarity(a, b)) / (len(a) + len(b))
+
+
+def _token_f1(ref: str, est: str) -> float:
+    a, b = Counter(words(ref)), Counter(words(est))
+    return 2 * (a & b).total() / (a.total() + b.total())
+
+
+def _edit_ratio(ref: str, est: str) -> float:
+    return float(_rapidfuzz("Levenshtein").normalized_similarity(ref, est))
+
+
+def _longest_run(ref: str, est: str) -> float:
+    a, b = words(ref), words(est)
+    codes = {w: i for i, w in enumerate(dict.fromkeys([*a, *b]))}
+    row = np.array([codes[w] for w in b], dtype=np.int64)
+    runs, longest = np.zeros(len(b) + 1, dtype=np.int64), 0
+    for word in a:
+        runs[1:] = np.where(row == codes[word], runs[:-1] + 1, 0)
+        longest = max(longest, int(runs.max()))
+    return float(longest)
+
+
+def _copied(pairs: list[tuple[str, str]], n: int) -> Float[np.ndarray, "pairs 2"]:
+    """For each pair the runs of the estimate that the reference holds, and all its runs."""
+    found = np.zeros((len(pairs), 2))
+    for row, (ref, est) in zip(found, pairs, strict=True):
+        known, runs = set(_runs(words(ref), n)), _runs(words(est), n)
+        row[:] = sum(run in known for run in runs), len(runs)
+    return found
+
+
+def _weighted_copy_rate(reference: Texts, estimate: Texts, *, n: int = 4) -> Weighted:
+    pairs, there = text_pairs(reference, estimate)
+    counts = _copied(pairs, n)
+
+    def rate(weights: Weights) -> float | None:
+        copied, total = weights[there] @ counts
+        return float(copied / total) if total else None
+
+    return rate
 
 
 @metric(
@@ -73,16 +91,11 @@ def chrf(reference: Texts, estimate: Texts) -> MetricResult:
     definition="mean over pairs of 2 LCS / (words of the reference + words of the estimate), LCS = longest common subsequence of words",
     source="Lin 2004, https://aclanthology.org/W04-1013",
     referee="longest common subsequence by dynamic programming",
+    weighted=_weighted(_rouge_l),
 )
 def rouge_l(reference: Texts, estimate: Texts) -> MetricResult:
     """ROUGE-L (F1, no stemming); needs the extra ``text``."""
-    similarity = _rapidfuzz("LCSseq").similarity
-
-    def score(ref: str, est: str) -> float:
-        a, b = words(ref), words(est)
-        return 2 * float(similarity(a, b)) / (len(a) + len(b))
-
-    return _mean(reference, estimate, score)
+    return _mean(reference, estimate, _rouge_l)
 
 
 @metric(
@@ -93,15 +106,11 @@ def rouge_l(reference: Texts, estimate: Texts) -> MetricResult:
     definition="mean over pairs of 2 common / (words of the reference + words of the estimate), common counted with multiplicity",
     source="Rajpurkar et al. 2016, arXiv 1606.05250, without its removal of articles",
     referee="counting by hand",
+    weighted=_weighted(_token_f1),
 )
 def token_f1(reference: Texts, estimate: Texts) -> MetricResult:
     """F1 of the bags of words."""
-
-    def score(ref: str, est: str) -> float:
-        a, b = Counter(words(ref)), Counter(words(est))
-        return 2 * (a & b).total() / (a.total() + b.total())
-
-    return _mean(reference, estimate, score)
+    return _mean(reference, estimate, _token_f1)
 
 
 @metric(
@@ -111,11 +120,12 @@ def token_f1(reference: Texts, estimate: Texts) -> MetricResult:
     direction="higher",
     definition="mean over pairs of 1 - Levenshtein distance / length of the longer text",
     source="Levenshtein 1966; computed by rapidfuzz",
-    referee="rapidfuzz",
+    referee="edit distance by dynamic programming; torchmetrics",
+    weighted=_weighted(_edit_ratio),
 )
 def edit_ratio(reference: Texts, estimate: Texts) -> MetricResult:
     """Similarity by edits of characters; needs the extra ``text``."""
-    return _mean(reference, estimate, _rapidfuzz("Levenshtein").normalized_similarity)
+    return _mean(reference, estimate, _edit_ratio)
 
 
 @metric(
@@ -127,21 +137,11 @@ def edit_ratio(reference: Texts, estimate: Texts) -> MetricResult:
     definition="mean over pairs of the length of the longest run of words that both texts contain",
     source="longest common substring of words",
     referee="difflib",
+    weighted=_weighted(_longest_run),
 )
 def longest_common_run(reference: Texts, estimate: Texts) -> MetricResult:
     """How many words in a row were taken over."""
-
-    def score(ref: str, est: str) -> float:
-        a, b = words(ref), words(est)
-        codes = {w: i for i, w in enumerate(dict.fromkeys([*a, *b]))}
-        row = np.array([codes[w] for w in b], dtype=np.int64)
-        runs, longest = np.zeros(len(b) + 1, dtype=np.int64), 0
-        for word in a:
-            runs[1:] = np.where(row == codes[word], runs[:-1] + 1, 0)
-            longest = max(longest, int(runs.max()))
-        return float(longest)
-
-    return _mean(reference, estimate, score)
+    return _mean(reference, estimate, _longest_run)
 
 
 @metric(
@@ -152,49 +152,47 @@ def longest_common_run(reference: Texts, estimate: Texts) -> MetricResult:
     definition="share of the estimate's runs of 4 words that occur in the reference, over all pairs",
     source="own definition, after extractive coverage (Grusky et al. 2018, arXiv 1804.11283)",
     referee="counting by hand",
+    weighted=_weighted_copy_rate,
 )
 def copy_rate(reference: Texts, estimate: Texts, *, n: int = 4) -> MetricResult:
     """How much of the estimate is copied word by word; `n` other than 4 is stated in the note."""
     if n < 1:
         raise InputError("n", f"is {n}", "give at least 1")
-    pairs, dropped = _pairs(reference, estimate)
-    copied = total = 0
-    for ref, est in pairs:
-        known, runs = set(_runs(words(ref), n)), _runs(words(est), n)
-        copied, total = copied + sum(run in known for run in runs), total + len(runs)
+    pairs, there = text_pairs(reference, estimate)
+    dropped = len(there) - len(pairs)
+    copied, total = _copied(pairs, n).sum(axis=0)
     if not total:
         return undefined(f"no estimate has {n} words", n=len(pairs), dropped=dropped)
-    return MetricResult(value=copied / total, n=len(pairs), dropped=dropped, note=f"{n} words")
+    return MetricResult(value=float(copied / total), n=len(pairs), dropped=dropped, note=f"{n} words")
 
 
 def _runs(tokens: list[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
 
 
-def _pairs(reference: Texts, estimate: Texts) -> tuple[list[tuple[str, str]], int]:
-    """The pairs whose reference holds a word, and how many do not."""
+def text_pairs(reference: Texts, estimate: Texts) -> tuple[list[tuple[str, str]], Bool[np.ndarray, " samples"]]:
+    """The pairs whose reference holds a word, and which of all they are.
+
+    Raises
+    ------
+    InputError
+        If lengths differ, or something is no text.
+    """
     ref, est = ([texts] if isinstance(texts, str) else list(texts) for texts in (reference, estimate))
     if len(ref) != len(est):
         raise InputError("texts", f"{len(ref)} references and {len(est)} estimates", "give one estimate for each reference")
     if not all(isinstance(text, str) for text in [*ref, *est]):
         raise InputError("texts", "hold something that is not text", "give strings, an empty one where there is no answer")
-    kept = [(r, e) for r, e in zip(ref, est, strict=True) if words(r)]
-    return kept, len(ref) - len(kept)
+    there = np.array([bool(_WORD.search(r)) for r in ref], dtype=np.bool_)
+    return [(r, e) for r, e, kept in zip(ref, est, there, strict=True) if kept], there
 
 
 def _mean(reference: Texts, estimate: Texts, score: Callable[[str, str], float]) -> MetricResult:
-    pairs, dropped = _pairs(reference, estimate)
+    pairs, there = text_pairs(reference, estimate)
+    dropped = len(there) - len(pairs)
     if not pairs:
         return undefined("no reference holds a word", dropped=dropped)
     return MetricResult(value=float(np.mean([score(r, e) for r, e in pairs])), n=len(pairs), dropped=dropped)
-
-
-def _sacrebleu() -> Any:
-    try:
-        import sacrebleu.metrics
-    except ImportError as error:
-        raise MissingExtraError("sacrebleu", "medcore[text]", "BLEU and chrF") from error
-    return sacrebleu
 
 
 def _rapidfuzz(name: str) -> Any:
