@@ -100,3 +100,17 @@ def test_a_system_error_without_a_number_keeps_its_text():
 def test_a_full_disk_is_told_from_other_trouble(error, full):
     assert is_full(error) is full
     assert output_error("out", error).exit_code == (4 if full else 3)
+
+
+def test_the_error_below_one_of_a_library_counts():
+    def write():
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise OSError("With tag (7fe0,0010) got exception: Traceback (most recent call last)") from error
+
+    with pytest.raises(OSError, match="With tag") as caught:
+        write()
+    assert str(output_error("out", caught.value)) == (
+        "out: the disk is full (No space left on device); free some space or write elsewhere"
+    )

@@ -118,12 +118,21 @@ _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 
 def is_full(error: OSError) -> bool:
     """Whether an operating-system error says that no space is left (disk, quota or file-size limit)."""
-    return error.errno in _FULL or (error.errno is None and _SHORT_WRITE.fullmatch(str(error)) is not None)
+    cause = _as_the_system_said(error)
+    return cause.errno in _FULL or (cause.errno is None and _SHORT_WRITE.fullmatch(str(cause)) is not None)
+
+
+def _as_the_system_said(error: OSError) -> OSError:
+    """The error below one that a library made of it, with a text of its own and no number; pydicom adds a whole traceback."""
+    while error.errno is None and isinstance(below := error.__cause__ or error.__context__, OSError):
+        error = below
+    return error
 
 
 def output_error(path: str | Path, error: OSError) -> OutputError:
     """Turn an operating-system error met while writing `path` into the error a user should see."""
-    reason = error.strerror or str(error)
-    if is_full(error):
+    cause = _as_the_system_said(error)
+    reason = cause.strerror or str(cause)
+    if is_full(cause):
         return DiskFullError(path, f"the disk is full ({reason})", "free some space or write elsewhere")
     return OutputError(path, f"cannot be written ({reason})", "choose a folder you may write to")

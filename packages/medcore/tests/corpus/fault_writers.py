@@ -14,6 +14,7 @@ import numpy as np
 
 from medcore.atomic import atomic_directory, sha256_file, verify_directory, write_bytes, write_json
 from medcore.io import (
+    ImageSeries,
     KSpace,
     read_cfl,
     read_fastmri,
@@ -24,7 +25,10 @@ from medcore.io import (
     write_ismrmrd,
     write_nifti,
 )
+from medcore.io.bids import ParameterMap, write_derivative
 from medcore.io.npy import load_array, write_npy
+from medcore.io.parametric_map import read_parametric_map, write_parametric_map
+from medcore.report import Report
 
 AFFINE = np.diag([1e-3, 2e-3, 3e-3, 1.0])
 SHAPE = (2, 4, 48, 48)
@@ -177,6 +181,33 @@ def _read_cfl(out: Path) -> int:
     return 1 if values_of[0].real > 0 else 2
 
 
+def _write_derivative(_: Path, out: Path, generation: int, force: bool) -> None:
+    maps = [ParameterMap(suffix=name, data=values(generation)[i]) for i, name in enumerate(("T2map", "M0map"))]
+    write_derivative(out / "maps", maps, AFFINE, subject="01", force=force)
+
+
+def _read_derivative(out: Path) -> int:
+    folder = out / "maps" / "sub-01" / "anat"
+    assert (out / "maps" / "dataset_description.json").is_file()
+    paths = [folder / f"sub-01_{name}.nii.gz" for name in ("T2map", "M0map")]
+    died = any(folder.glob(".*"))  # then the second map may still lie in hiding
+    found = [read_nifti(path).data[0] for path in (paths[:1] if died and not paths[1].exists() else paths)]
+    generation = 1 if found[0][0, 0, 0] > 0 else 2
+    assert all(np.array_equal(one, values(generation)[i]) for i, one in enumerate(found)), "maps of two generations"
+    return generation
+
+
+def _write_page(_: Path, out: Path, generation: int, force: bool) -> None:
+    page = Report(f"generation {generation}")
+    page.text("x" * 100_000)
+    page.write(out / "a.html", force=force)
+
+
+def _write_parametric_map(_: Path, out: Path, generation: int, force: bool) -> None:
+    series = ImageSeries(data=values(generation)[:1], affine=AFFINE)
+    write_parametric_map(out / "a.dcm", series, quantity="QSM", unit="1", force=force)
+
+
 WRITERS: dict[str, Writer] = {
     "write_bytes": Writer(
         write=_of(lambda out, g, force: write_bytes(out / "a", values(g).tobytes(), force=force)),
@@ -212,6 +243,15 @@ WRITERS: dict[str, Writer] = {
         outputs=("a.cfl", "a.hdr", "a_csm.cfl", "a_csm.hdr"),
         beside=("a.hdr", "a_csm.cfl", "a_csm.hdr"),
     ),
+    "write_derivative": Writer(write=_write_derivative, read=_read_derivative, outputs=("maps",)),
+    "write_parametric_map": Writer(
+        write=_write_parametric_map,
+        read=lambda out: 1 if read_parametric_map(out / "a.dcm").data[0, 0, 0, 0] > 0 else 2,
+        outputs=("a.dcm",),
+    ),
+    "Report.write": Writer(
+        write=_write_page, read=lambda out: 1 if "generation 1" in (out / "a.html").read_text() else 2, outputs=("a.html",)
+    ),
     "medcore convert to NIfTI": Writer(
         write=_converted(".nii.gz"),
         read=_read_nifti,
@@ -230,10 +270,10 @@ WRITERS: dict[str, Writer] = {
 
 def state(out: Path) -> dict[str, str]:
     """Hash of every visible file below `out`."""
-    files = (p for p in sorted(out.rglob("*")) if p.is_file() and not p.relative_to(out).parts[0].startswith("."))
+    files = (p for p in sorted(out.rglob("*")) if p.is_file() and not any(n.startswith(".") for n in p.relative_to(out).parts))
     return {p.relative_to(out).as_posix(): sha256_file(p) for p in files}
 
 
 def hidden(out: Path) -> list[str]:
     """Leftovers in `out`."""
-    return [p.name for p in out.iterdir() if p.name.startswith(".")]
+    return [p.relative_to(out).as_posix() for p in out.rglob(".*")]

@@ -16,6 +16,7 @@ from medcore.atomic.locks import claim
 from medcore.errors import is_full, output_error
 
 _STALE = re.compile(r"^\..*\.tmp-\d+-[0-9a-f]{8}$")
+_ATTEMPTS = 100
 _NOTE, _REPLACED = ".note", ".replaced"
 
 
@@ -48,13 +49,13 @@ def workspace(path: Path) -> Iterator[Path]:
     """A hidden folder beside `path`, locked while in use and removed at the end; parents made for it go too if they stay empty."""
     import fcntl
 
-    made = _make_parents(path.parent)
+    made: list[Path] = []
     descriptor: int | None = None
     try:
         while True:
             # A name of its own for every writer: threads, and containers in which all processes have one number.
             folder = path.with_name(f".{path.name[:40]}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-            folder.mkdir()
+            _make_in_new_parents(folder, made)
             try:
                 descriptor = os.open(folder, os.O_RDONLY)
             except FileNotFoundError:  # swept before it was locked
@@ -77,15 +78,24 @@ def workspace(path: Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Make `folder` and those above it; returns the new ones, the deepest first."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for parent in reversed(missing):
-        parent.mkdir(exist_ok=True)
-    return missing
+def _make_in_new_parents(folder: Path, made: list[Path]) -> None:
+    """Make `folder` and what is missing above it, which is noted in `made`, the deepest first."""
+    for attempt in range(_ATTEMPTS):
+        missing = []
+        parent = folder.parent
+        while not parent.exists():
+            missing.append(parent)
+            parent = parent.parent
+        made[:0] = [p for p in missing if p not in made]
+        try:
+            for parent in reversed(missing):
+                parent.mkdir(exist_ok=True)
+            folder.mkdir()
+        except FileNotFoundError:  # another writer took away what it had made for nothing
+            if attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 def sync(path: Path) -> None:

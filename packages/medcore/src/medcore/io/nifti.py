@@ -130,13 +130,7 @@ def write_nifti(
         See :func:`medcore.atomic.atomic_file`.
     """
     path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise InputError(path, "does not end in .nii or .nii.gz", "choose such a name")
-    if data.ndim not in (3, 4) or 0 in data.shape:
-        raise InputError(path, f"cannot hold an array of shape {data.shape}", "give (z, y, x) or (contrast, z, y, x)")
-    content = _encode(data.T if data.ndim == 3 else data.transpose(3, 2, 1, 0), checked_affine(affine, path), path)
-    if path.name.endswith(".gz"):
-        content = gzip.compress(content, 6, mtime=0)
+    content = encode_nifti(path, data, affine)
     if sidecar is None:
         with atomic_files([path], stale=[sidecar_path(path)] if path.exists() else [], force=force) as (temporary,):
             temporary.write_bytes(content)
@@ -145,6 +139,22 @@ def write_nifti(
     with atomic_files([path, sidecar_path(path)], force=force) as (temporary, beside):
         temporary.write_bytes(content)
         beside.write_bytes(text)
+
+
+def encode_nifti(path: Path, data: NDArray[Any], affine: NDArray[np.floating]) -> bytes:
+    """Content of the file that :func:`write_nifti` writes to `path`.
+
+    Raises
+    ------
+    InputError
+        See :func:`write_nifti`.
+    """
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError(path, "does not end in .nii or .nii.gz", "choose such a name")
+    if data.ndim not in (3, 4) or 0 in data.shape:
+        raise InputError(path, f"cannot hold an array of shape {data.shape}", "give (z, y, x) or (contrast, z, y, x)")
+    content = _encode(data.T if data.ndim == 3 else data.transpose(3, 2, 1, 0), checked_affine(affine, path), path)
+    return gzip.compress(content, 6, mtime=0) if path.name.endswith(".gz") else content
 
 
 def _encode(array: NDArray[Any], affine: NDArray[np.float64], path: Path) -> bytes:

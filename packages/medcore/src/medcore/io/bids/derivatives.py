@@ -7,7 +7,8 @@ standard has no suffix for uncertainty; it is written as ``desc-std``, ``desc-lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medcore.atomic import check_writable, write_json
-from medcore.errors import InputError, MedcoreError
+from medcore.atomic import atomic_files, check_writable, json_bytes, write_json
+from medcore.errors import InputError, MedcoreError, OutputExistsError
 from medcore.io.bids.collections import KINDS, MAPS, find_collections, subjects_of
 from medcore.io.bids.names import Name, check_label, parse_name
 from medcore.io.bids.sidecars import Sidecars
-from medcore.io.nifti import write_nifti
-from medcore.io.sidecar import read_json
+from medcore.io.nifti import encode_nifti
+from medcore.io.sidecar import read_json, sidecar_path
 
 VERSION = "1.11.1"
 DESCRIPTION = "dataset_description.json"
@@ -78,7 +79,7 @@ def write_derivative(
 ) -> list[Path]:
     """Write maps of one subject into a derivative data set, which is made if it does not exist.
 
-    Every image appears together with its sidecar or not at all; existing files of other subjects are left alone.
+    All maps appear together with their sidecars, or none does; existing files of other subjects are left alone.
 
     Parameters
     ----------
@@ -127,12 +128,16 @@ def write_derivative(
     common: dict[str, Any] = {"Sources": list(sources)} if sources else {}
     common |= {k: v for k, v in (("EstimationAlgorithm", algorithm), ("EstimationReference", reference)) if v is not None}
     sidecars = [dict(common) | dict(m.sidecar) | {"Units": _unit(m)} for _, m in planned]
-    for path, _ in planned:
+    images = [path for path, _ in planned]
+    targets = [*images, *(sidecar_path(path) for path in images)]
+    for path in targets:
         check_writable(path, force=force)
-    _describe(folder, name, generated_by, source_dataset)
-    for (path, m), sidecar in zip(planned, sidecars, strict=True):
-        write_nifti(path, m.data, affine, sidecar=sidecar, force=force)
-    return [path for path, _ in planned]
+    contents = [encode_nifti(path, m.data, affine) for path, m in planned]
+    contents += [json_bytes(path, sidecar) for path, sidecar in zip(images, sidecars, strict=True)]
+    with _described(folder, name, generated_by, source_dataset), atomic_files(targets, force=force) as temporary:
+        for path, content in zip(temporary, contents, strict=True):
+            path.write_bytes(content)
+    return images
 
 
 def _refuse_inside(folder: Path, source: str | Path | None) -> None:
@@ -161,16 +166,36 @@ def _unit(m: ParameterMap) -> str:
     return str(m.unit or fixed)
 
 
-def _describe(folder: Path, name: str, generated_by: Mapping[str, str] | None, source: str | Path | None) -> None:
-    """Write the description of a new data set; that of an old one must fit."""
+@contextlib.contextmanager
+def _described(folder: Path, *facts: Any) -> Iterator[None]:
+    """Describe a new data set before its first files are written; if that fails, nothing of it stays."""
+    _check_description(folder)
+    new = [p for p in (folder, *folder.parents) if not p.exists()]
+    made = _describe(folder, *facts)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if made and [p.name for p in folder.iterdir()] == [DESCRIPTION]:
+                (folder / DESCRIPTION).unlink()
+            for path in new:
+                path.rmdir()
+        raise
+    _describe(folder, *facts)  # again: another writer that failed may have taken its own away
+
+
+def _check_description(folder: Path) -> None:
     path = folder / DESCRIPTION
     if path.exists():
         kind = read_json(path).get("DatasetType")
         if kind != "derivative":
             raise InputError(path, f"states DatasetType {kind!r}", "write to a data set of derivatives, or a new folder")
-        return
-    if folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
         raise InputError(folder, "is not empty and no BIDS data set", "choose a new folder")
+
+
+def _describe(folder: Path, name: str, generated_by: Mapping[str, str] | None, source: str | Path | None) -> bool:
+    """Write the description of a data set that has none; whether it was written."""
     content: dict[str, Any] = {
         "Name": name,
         "BIDSVersion": VERSION,
@@ -179,7 +204,13 @@ def _describe(folder: Path, name: str, generated_by: Mapping[str, str] | None, s
     }
     if source is not None:
         content["SourceDatasets"] = [{"URL": Path(source).resolve().as_uri()}]
-    write_json(path, content, force=False)
+    if (folder / DESCRIPTION).exists():
+        return False
+    try:
+        write_json(folder / DESCRIPTION, content, force=False)
+    except OutputExistsError:  # another writer was faster
+        return False
+    return True
 
 
 def bids_faults(folder: str | Path) -> list[str]:
