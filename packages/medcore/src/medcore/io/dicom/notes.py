@@ -26,7 +26,7 @@ def notes_about(datasets: Sequence[Any], what: str) -> list[str]:
         facts = [{keyword: dataset.get(keyword) for keyword in _KEYWORDS} for dataset in datasets]
         syntaxes = [str(dataset.file_meta.TransferSyntaxUID) for dataset in datasets]
         programs = [program_in(dataset.preamble or b"") for dataset in datasets]
-        other = sum(dataset.original_encoding[0] != dataset.file_meta.TransferSyntaxUID.is_implicit_VR for dataset in datasets)
+        other = sum(_implicit(dataset) != dataset.file_meta.TransferSyntaxUID.is_implicit_VR for dataset in datasets)
         falling = sum(list(dataset.keys()) != sorted(dataset.keys()) for dataset in datasets)
     notes = [
         f"the preamble of {programs.count(kind)} files begins like a program ({kind}); never run them"
@@ -52,6 +52,11 @@ def notes_about(datasets: Sequence[Any], what: str) -> list[str]:
     if falling:
         notes.append(f"{falling} files have elements out of order")
     return [*notes, *_missing_numbers(facts)]
+
+
+def _implicit(dataset: Any) -> bool:
+    """How the elements really are encoded; pydicom adapts to it without saying so."""
+    return bool(dataset.get_item("PixelData", keep_deferred=True).is_implicit_VR)
 
 
 def _missing_numbers(facts: list[dict[str, Any]]) -> list[str]:
