@@ -6,7 +6,7 @@ import inspect
 import itertools
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +125,8 @@ def find_datasets(folder: str | Path, depth: int = 2) -> list[tuple[Path, str]]:
     """The data sets in a folder: itself, or those in its subfolders.
 
     A folder that is one data set is not searched further; one that may be several is left out, as its kind has to be chosen. Files
-    that are data sets by themselves (``.npz``, ``.jsonl``) are found too. Symbolic links and hidden folders are passed over.
+    that are data sets by themselves (``.npz``, ``.jsonl``) are found too. DICOM files in several subfolders are one data set, unless
+    there are others beside them. Symbolic links and hidden folders are passed over.
 
     Parameters
     ----------
@@ -148,8 +149,8 @@ def find_datasets(folder: str | Path, depth: int = 2) -> list[tuple[Path, str]]:
     if not folder.is_dir():
         raise InputError(folder, "is not a folder" if folder.exists() else "does not exist", "give the folder of data sets")
     kinds = recognise_dataset(folder)
-    # One .npz file makes a folder a data set only for want of others in its subfolders.
-    if len(kinds) == 1 and kinds != ["medmnist"]:
+    # One .npz file makes a folder a data set, and DICOM files somewhere below it do, only for want of others in its subfolders.
+    if len(kinds) == 1 and kinds[0] not in ("medmnist", "dicom-images"):
         return [(folder, kinds[0])]
     found = []
     for file in files_in(folder, (".npz", ".jsonl")):
@@ -158,6 +159,8 @@ def find_datasets(folder: str | Path, depth: int = 2) -> list[tuple[Path, str]]:
     if depth > 0:
         for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink() and not p.name.startswith(".")):
             found += find_datasets(inner, depth - 1)
+    if kinds == ["dicom-images"] and all(kind == "dicom-images" for _, kind in found):
+        return [(folder, "dicom-images")]
     return sorted(found)
 
 
@@ -253,8 +256,7 @@ def _is_classified(folder: Path) -> bool:
 
 def _holds_dicom(folder: Path) -> bool:
     """Whether one of the first files below a folder is DICOM."""
-    files = (Path(root, name) for root, _, names in os.walk(folder) for name in sorted(names))
-    for file in itertools.islice(files, _LOOK_AT):
+    for file in itertools.islice(_files_below(folder), _LOOK_AT):
         try:
             with file.open("rb") as stream:
                 if is_dicom(stream.read(132)):
@@ -262,3 +264,9 @@ def _holds_dicom(folder: Path) -> bool:
         except OSError:
             continue
     return False
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(root, name) for name in sorted(names))
