@@ -8,10 +8,11 @@ import typer
 
 from medcore import commandline
 from medcore.commandline import Invocation
-from medcore.commands import datasets, files, measure
+from medcore.commands import datasets, deidentify, files, measure
 
 app = commandline.application("medcore", "medcore", "Read, check and measure medical-imaging files.")
 files.register(app)
+deidentify.register(app)
 measure.register(app)
 group = typer.Typer(help="Data sets of labelled images.", no_args_is_help=True)
 datasets.register(group)
