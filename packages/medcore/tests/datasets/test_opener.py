@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle  # noqa: TID251 - what workers of a loader do with data sets
+import re
 import shutil
 
 import numpy as np
@@ -202,4 +203,4 @@ def test_validate_tells_faults_of_the_card_and_images_that_cannot_be_decoded(wri
     assert find_faults(graded) == []
     (graded / "c.png").write_bytes((graded / "c.png").read_bytes()[:200])
     (found,) = find_faults(graded)
-    assert "c.png: is a damaged image" in found
+    assert re.search(r"c\.png: is .*damaged", found)

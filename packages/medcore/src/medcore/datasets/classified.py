@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from medcore.atomic import sha256_file
 from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, count_splits, tally, unique_ids
@@ -168,7 +167,7 @@ class ClassTable(AnnotatedImages):
         split: str | None = None,
         classes: Sequence[str] | None = None,
         ordered: bool = False,
-        unlabelled: Literal["refuse", "skip"] = "refuse",
+        unlabelled: str = "refuse",
         licence: str | None = None,
         source: str | None = None,
     ) -> None:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from medcore.atomic import sha256_file
 from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, tally, unique_ids
@@ -88,8 +87,8 @@ class DicomImages(AnnotatedImages):
         no_label: str | None = None,
         classes: Sequence[str] | None = None,
         ordered: bool = False,
-        unlabelled: Literal["refuse", "skip"] = "refuse",
-        unit: Literal["image", "series"] = "image",
+        unlabelled: str = "refuse",
+        unit: str = "image",
         window: WindowChoice = "file",
         salt: str | None = None,
         licence: str | None = None,
@@ -101,9 +100,8 @@ class DicomImages(AnnotatedImages):
             raise ConfigError(
                 wrong[0], f"is {wrong[1]!r}", "use 'refuse' or 'skip'" if wrong[0] == "unlabelled" else "'image' or 'series'"
             )
-        check_window(window)
-        self._window = window
-        units, notes = _units(folder, unit, salt, window)
+        self._window = check_window(window)
+        units, notes = _units(folder, unit, salt, self._window)
         table = find_table(folder, csv)[1] if csv is not None or files_in(folder, (".csv",)) else None
         labels: Labels | None = None
         rows: dict[int, int] = {}

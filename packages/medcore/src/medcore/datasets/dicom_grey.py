@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
@@ -15,23 +15,26 @@ from medcore.io.dicom import read_dicom
 from medcore.io.dicom.files import open_dicom
 from medcore.io.guard import foreign_errors
 
-WindowChoice = tuple[float, float] | Literal["file", "range"]
+WindowChoice = Sequence[float] | str
+"""(centre, width), ``"file"`` or ``"range"``."""
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 _HINT = "give window=(centre, width) or window='range'"
 
 
-def check_window(window: Any) -> None:
-    """Refuse what is no choice of a window.
+def check_window(window: WindowChoice) -> tuple[float, float] | str:
+    """`window` as centre and width, or the word.
 
     Raises
     ------
     ConfigError
         If it is neither ``"file"`` nor ``"range"`` nor a finite centre and a positive width.
     """
-    if window in ("file", "range") and isinstance(window, str):
-        return
-    if not isinstance(window, (tuple, list)) or len(window) != 2 or not all(_is_number(v) for v in window) or window[1] <= 0:
-        raise ConfigError("window", f"is {window!r}", "give (centre, width), 'file' or 'range'")
+    if isinstance(window, str):
+        if window in ("file", "range"):
+            return window
+    elif len(window) == 2 and all(_is_number(v) for v in window) and window[1] > 0:
+        return float(window[0]), float(window[1])
+    raise ConfigError("window", f"is {window!r}", "give (centre, width), 'file' or 'range'")
 
 
 def window_of(dataset: Any, window: WindowChoice, path: Path) -> str:
@@ -42,8 +45,10 @@ def window_of(dataset: Any, window: WindowChoice, path: Path) -> str:
     InputError
         If the file's own window is none.
     """
-    if window != "file":
-        return "the range of their values" if window == "range" else f"the window centre {window[0]:g}, width {window[1]:g}"
+    if not isinstance(window, str):
+        return f"the window centre {window[0]:g}, width {window[1]:g}"
+    if window == "range":
+        return "the range of their values"
     if "VOILUTSequence" in dataset:
         return "the table of grey values of their file"
     return "the window of their file" if _own_window(dataset, path) is not None else "the range of their values"
@@ -71,7 +76,7 @@ def grey_image(path: Path, window: WindowChoice) -> UInt8[np.ndarray, "y x"]:
     elif isinstance(window, str):
         grey = _spread(values, inside)
     else:
-        grey = apply_window(values, *window)
+        grey = apply_window(values, window[0], window[1])
     return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
 
 
@@ -96,7 +101,7 @@ def grey_volume(files: Sequence[Path], window: WindowChoice) -> UInt8[np.ndarray
     elif isinstance(window, str):
         grey = _spread(values, np.ones(values.shape, dtype=bool))
     else:
-        grey = apply_window(values, *window)
+        grey = apply_window(values, window[0], window[1])
     return 255 - grey if first.PhotometricInterpretation == "MONOCHROME1" else grey
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcore.datasets.base import DatasetCard, check_index
+from medcore.datasets.base import Annotation, DatasetCard, check_index
 from medcore.datasets.images import digest
 from medcore.errors import InputError
 from medcore.io.bids import Collection, bids_faults, describe_bids, find_collections, read_collection
@@ -89,6 +89,16 @@ class RelaxometryFolder:
     def card(self) -> DatasetCard:
         """What the data set is; its classes are the kinds of collections."""
         return self._card
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The kinds of collections that are there."""
+        return self._card.classes
+
+    @property
+    def annotations(self) -> tuple[Annotation, ...]:
+        """Name, kind and subject of each sample, in order."""
+        return tuple(Annotation(sample_id=c.name, label=c.suffix, subject=c.subject) for c in self._collections)
 
     @property
     def collections(self) -> tuple[Collection, ...]:
