@@ -7,6 +7,7 @@ import itertools
 import shutil
 import warnings
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -411,6 +412,32 @@ def test_philips_field_map_mixes_two_types_with_their_own_rescale(data_root):
         assert np.allclose((magnitude if i < 10 else phase).data[0, i % 10], values, rtol=1e-6, atol=1e-4)
     assert phase.data.max() == pytest.approx(496.337, abs=1e-3)
     assert magnitude.repairs == ("left out 10 frames of type VELOCITY",)
+
+
+@pytest.mark.integration
+def test_philips_field_map_equals_what_the_scanner_exported_in_par_rec(data_root):
+    """Both parts, values and places; PAR holds slopes and angles of few digits."""
+    place = data_root / "philips-enhanced-mr"
+    exported = nibabel.load(place / "PARREC" / "fieldmap.PAR")
+    values = np.asanyarray(exported.dataobj).transpose(3, 2, 1, 0)
+    for volume, frame_type, tolerance in ((0, "T1", 2e-3), (1, "VELOCITY", 2e-3)):
+        images = read_dicom(place / "DICOM" / "fieldmap.dcm", frame_type=frame_type)
+        assert np.abs(images.data[0] - values[volume]).max() < tolerance
+        for x, y, z in itertools.product((0, 79), (0, 79), (0, 9)):
+            there = exported.affine @ [x, y, z, 1]
+            assert images.affine[:3] @ [x, y, z, 1] * 1e3 == pytest.approx(there[:3], abs=0.03)
+
+
+@pytest.mark.integration
+def test_philips_field_map_explains_its_nifti_file(data_root):
+    """The converter of the NIfTI file took ten frames of both types by turns and gave all of them the scale of one."""
+    place = data_root / "philips-enhanced-mr"
+    converted = read_nifti(place / "NIFTI" / "fieldmap.nii.gz").data[0]
+    phase = read_dicom(place / "DICOM" / "fieldmap.dcm", frame_type="VELOCITY").data[0]
+    magnitude = read_dicom(place / "DICOM" / "fieldmap.dcm").data[0]
+    assert np.abs(converted[[0, 2, 5, 7, 8]] - phase[:5]).max() < 1e-4
+    stored = (converted[[1, 3, 4, 6, 9]] + 500) / 0.24420024420024  # back to what lies in the file
+    assert np.abs(stored * 10.4004884004884 - magnitude[:5]).max() < 0.02
 
 
 @pytest.mark.integration
