@@ -43,3 +43,26 @@ def affine_from_vectors(
     affine[:3, :3] = LPS_TO_RAS @ (columns * voxel)
     affine[:3, 3] = LPS_TO_RAS @ origin
     return affine
+
+
+def apart(one: Float[np.ndarray, "4 4"], other: Float[np.ndarray, "4 4"], shape: tuple[int, int, int]) -> float:
+    """How far a corner voxel of an image lies under one affine from its place under the other, at most.
+
+    Affine maps differ most at a corner, so that no voxel is further away.
+
+    Parameters
+    ----------
+    one, other
+        Voxel index (x, y, z, 1) to positions, of one unit.
+    shape
+        Sizes (z, y, x).
+    """
+    last = np.array(shape[::-1], dtype=np.float64) - 1
+    corners = np.array([[*(last * at), 1.0] for at in np.ndindex(2, 2, 2)])
+    return float(np.linalg.norm((np.asarray(one) - np.asarray(other))[:3] @ corners.T, axis=0).max())
+
+
+def same_place(one: Float[np.ndarray, "4 4"], other: Float[np.ndarray, "4 4"], shape: tuple[int, int, int]) -> bool:
+    """Whether all voxels of an image of `shape` (z, y, x) lie within a twentieth of a voxel's shortest edge under both affines."""
+    edge = float(np.linalg.norm(np.asarray(one)[:3, :3], axis=0).min())
+    return apart(one, other, shape) <= 0.05 * edge

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from medcore.atomic import atomic_files, json_bytes
 from medcore.errors import InputError
+from medcore.io.geometry import apart, same_place
 from medcore.io.guard import foreign_errors
 from medcore.io.images import ImageSeries, check_seconds, checked_affine, checked_times
 from medcore.io.limits import check_size, existing_file
@@ -81,7 +82,7 @@ def read_nifti_series(paths: Sequence[str | Path], *, times: Mapping[str, Any] |
     for image in images:
         if image.n_contrasts != 1:
             raise InputError(image.source, f"holds {image.n_contrasts} images", "give 3-D files, or one 4-D file alone")
-        if image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-5):
+        if image.shape != first.shape or not same_place(image.affine, first.affine, first.shape):
             raise InputError(image.source, f"has another shape or position than {first.source}", "register the images first")
     if times is None:
         images = _sorted_by_time(images)
@@ -227,12 +228,11 @@ def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any
 
 def _disagreement(forms: list[NDArray[np.float64]], header: NiftiHeader) -> list[str]:
     """A note where sform and qform put a corner of the image more than half a voxel apart."""
-    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*(n - 1 for n in header.shape[:3]), 1]
-    apart = float(np.linalg.norm((forms[0] - forms[1])[:3] @ corners.T, axis=0).max())
-    smallest = float(np.linalg.norm(forms[0][:3, :3], axis=0).min())
-    if apart <= 0.5 * smallest:
+    x, y, z, _ = header.shape
+    distance = apart(forms[0], forms[1], (z, y, x))
+    if distance <= 0.5 * float(np.linalg.norm(forms[0][:3, :3], axis=0).min()):
         return []
-    return [f"sform and qform disagree by up to {apart * header.metres * 1e3:.3g} mm, sform used"]
+    return [f"sform and qform disagree by up to {distance * header.metres * 1e3:.3g} mm, sform used"]
 
 
 def _check_entities(files: list[Path]) -> None:

@@ -6,6 +6,7 @@ Source: Brain Imaging Data Structure 1.11.1, appendix "Quantitative MRI": EchoTi
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,19 @@ def read_json(path: Path) -> dict[str, Any]:
     def no_constants(name: str) -> None:
         raise InputError(path, f"holds {name}, which JSON has no word for", _HINT)
 
+    def finite(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            raise InputError(path, f"holds {text[:20]}, which is beyond the range of numbers", _HINT)
+        return value
+
     size = existing_file(path).stat().st_size
     if size > MAX_BYTES:
         raise InputError(path, f"has {size} bytes, more than {MAX_BYTES}", _HINT)
     try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=no_doubles, parse_constant=no_constants)
+        value = json.loads(
+            path.read_bytes().decode("utf-8-sig"), object_pairs_hook=no_doubles, parse_constant=no_constants, parse_float=finite
+        )
     except (ValueError, RecursionError) as error:
         raise InputError(path, f"is not valid JSON ({reason(error)})", _HINT) from error
     if not isinstance(value, dict):

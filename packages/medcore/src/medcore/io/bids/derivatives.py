@@ -8,6 +8,7 @@ standard has no suffix for uncertainty; it is written as ``desc-std``, ``desc-lo
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 from medcore.atomic import atomic_files, check_writable, json_bytes, write_json
 from medcore.errors import InputError, MedcoreError, OutputExistsError
-from medcore.io.bids.collections import KINDS, MAPS, find_collections, subjects_of
+from medcore.io.bids.collections import KINDS, MAPS, Collection, find_collections, subjects_of
 from medcore.io.bids.names import Name, check_label, parse_name
+from medcore.io.bids.paths import images_below
 from medcore.io.bids.sidecars import Sidecars
 from medcore.io.nifti import encode_nifti
 from medcore.io.sidecar import read_json, sidecar_path
@@ -233,9 +235,8 @@ def bids_faults(folder: str | Path) -> list[str]:
         for collection in found:
             for path in collection.files:
                 faults += _key_faults(path, sidecars, KINDS[collection.suffix].required)
-        for path in sorted(folder.glob(f"sub-{subject}/**/*.nii*")):
-            suffix = path.name.removesuffix(".gz").removesuffix(".nii").rpartition("_")[2]
-            if suffix in MAPS and suffix != "UNIT1":
+        for path in images_below(folder / f"sub-{subject}"):
+            if (suffix := _suffix(path)) in MAPS and suffix != "UNIT1":
                 faults += _map_faults(path, suffix, sidecars)
     return faults
 
@@ -249,6 +250,10 @@ def _description_faults(path: Path) -> list[str]:
         return [f"{DESCRIPTION}: {error.problem}"]
     needed = _DESCRIBED if content.get("DatasetType") == "derivative" else _DESCRIBED[:2]
     return [f"{DESCRIPTION} has no {key}" for key in needed if not content.get(key)]
+
+
+def _suffix(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii").rpartition("_")[2]
 
 
 def _key_faults(path: Path, sidecars: Sidecars, required: Sequence[str]) -> list[str]:
@@ -277,13 +282,19 @@ def describe_bids(folder: str | Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the folder cannot be read, or a name in it is wrong.
+        If the folder or its description cannot be read.
     """
     folder = Path(folder)
     subjects = subjects_of(folder)
-    collections = find_collections(folder)
-    counts = {kind: sum(c.suffix == kind for c in collections) for kind in KINDS}
-    maps = {m: sum(1 for _ in folder.glob(f"sub-*/**/*_{m}.nii*")) for m in MAPS}
+    collections: list[Collection] = []
+    faults: list[str] = []
+    for subject in subjects:
+        try:
+            collections += find_collections(folder, subjects=[subject])
+        except MedcoreError as error:
+            faults.append(f"{Path(error.what).name}: {error.problem}")
+    counts = Counter(c.suffix for c in collections)
+    maps = Counter(_suffix(path) for subject in subjects for path in images_below(folder / f"sub-{subject}"))
     description = folder / DESCRIPTION
     stated = read_json(description) if description.is_file() else {}
     return {
@@ -291,9 +302,10 @@ def describe_bids(folder: str | Path) -> dict[str, Any]:
         "subjects": len(subjects),
         "labels": subjects[:20],
         "sessions": len({(c.subject, c.session) for c in collections if c.session}),
-        "collections": {k: n for k, n in counts.items() if n},
-        "maps": {k: n for k, n in maps.items() if n},
+        "collections": {k: counts[k] for k in KINDS if counts[k]},
+        "maps": {k: maps[k] for k in MAPS if maps[k]},
         "dataset_type": stated.get("DatasetType", "raw"),
         "bids_version": stated.get("BIDSVersion"),
         "licence": stated.get("License", "not stated"),
+        "faults": faults[:20],
     }

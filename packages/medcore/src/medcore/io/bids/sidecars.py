@@ -8,6 +8,7 @@ from typing import Any
 
 from medcore.errors import InputError
 from medcore.io.bids.names import Name, parse_name
+from medcore.io.bids.paths import check_inside, listed
 from medcore.io.sidecar import read_json
 
 
@@ -31,7 +32,7 @@ class Sidecars:
         Raises
         ------
         InputError
-            If two apply at one level, or one is not valid.
+            If two apply at one level, one is not valid, or one is a link out of the data set.
         """
         found: dict[str, Any] = {}
         for folder in self._levels(image):
@@ -46,6 +47,8 @@ class Sidecars:
                 names = " and ".join(p.name for p in fitting[:3])
                 raise InputError(image, f"has two sidecars at one level, {names}", "keep one, or make their names differ")
             if fitting:
+                if fitting[0].is_symlink():
+                    check_inside(fitting[0], self.root)
                 found |= self._read(fitting[0])
         return found
 
@@ -63,7 +66,9 @@ def _has_image(sidecar: Path) -> bool:
 
 def _json_files(folder: Path) -> tuple[tuple[Path, Name], ...]:
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in listed(folder):
+        if path.suffix != ".json":
+            continue
         try:
             found.append((path, parse_name(path)))
         except InputError:  # dataset_description.json, participants.json and files of other tools
