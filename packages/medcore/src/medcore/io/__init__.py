@@ -12,6 +12,7 @@ from medcore.io.opener import open_path as open  # noqa: A004 - medcore.io.open 
 from medcore.io.opener import recognise
 from medcore.io.parametric_map import read_parametric_map, write_parametric_map
 from medcore.io.parrec import read_par
+from medcore.io.twix import read_twix
 
 __all__ = [
     "ImageSeries",
@@ -29,6 +30,7 @@ __all__ = [
     "read_npy_kspace",
     "read_par",
     "read_parametric_map",
+    "read_twix",
     "recognise",
     "write_cfl",
     "write_fastmri",

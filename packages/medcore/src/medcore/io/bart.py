@@ -43,7 +43,7 @@ def is_cfl(path: str | Path) -> bool:
     try:
         with header.open("rb") as file:
             return file.read(len(_MARK)) == _MARK.encode() and _beside(base_of(path), ".cfl").is_file()
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL byte
         return False
 
 

@@ -20,7 +20,7 @@ from medcore.atomic import check_writable, write_bytes
 from medcore.errors import InputError
 from medcore.io.geometry import centred_affine
 from medcore.io.guard import reason
-from medcore.io.hdf5 import member, open_hdf5
+from medcore.io.hdf5 import children, member, open_hdf5
 from medcore.io.images import check_seconds
 from medcore.io.ismrmrd.header import MAX_XML_BYTES, Header, parse_header, render_header
 from medcore.io.kspace import KSpace
@@ -32,7 +32,7 @@ _HINT = "get another copy of the file, or correct it"
 
 def is_fastmri(file: h5py.File) -> bool:
     """Whether an open HDF5 file has the two arrays that every such file has."""
-    return all(isinstance(file.get(name), h5py.Dataset) for name in (KSPACE, HEADER))
+    return {KSPACE, HEADER} <= {name for name, item in children(file) if isinstance(item, h5py.Dataset)}
 
 
 def describe_fastmri(path: str | Path) -> dict[str, Any]:
@@ -81,7 +81,6 @@ def read_fastmri(path: str | Path, *, slice_index: int | None = None) -> KSpace:
             raise InputError(
                 path, f"holds {slices} slices (0 to {slices - 1}), slice_index is {slice_index}", "choose one with slice_index"
             )
-        check_size(path, (coils, height, width), array.dtype.itemsize, path.stat().st_size)
         data = np.asarray(array[index]).astype(np.complex64, copy=False).reshape(1, coils, 1, height, width)
         own = _own(file, index, path)
         mask = _mask(file, data, path)
@@ -129,6 +128,7 @@ def _shape(array: h5py.Dataset, path: Path) -> tuple[int, int, int, int]:
     complex_like = kind.kind == "c" or (kind.names is not None and len(kind.names) == 2)
     if not complex_like or array.ndim not in (3, 4) or 0 in array.shape:
         raise InputError(path, f"has kspace of type {kind} and shape {array.shape}", "give complex (slice, [coil,] height, width)")
+    check_size(path, array.shape, kind.itemsize, path.stat().st_size)
     slices, *coils, height, width = (int(n) for n in array.shape)
     if height < 2 or width < 2 or (coils and coils[0] > max(height, width)):
         raise InputError(path, f"has kspace of shape {array.shape}", "order its axes (slice, coil, height, width)")

@@ -96,6 +96,13 @@ def member(group: h5py.Group, name: str, path: Path) -> Any:
     return group[name]
 
 
+def children(group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    """Names and objects of a group, without what lies behind soft links, which may lead nowhere or round in circles."""
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            yield name, group[name]
+
+
 def read_array(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     """All values of a plain dataset, within the budgets of :mod:`medcore.io.limits`; (real, imag) pairs become complex."""
     check_size(path, dataset.shape or (1,), dataset.dtype.itemsize, path.stat().st_size)

@@ -17,7 +17,7 @@ from medcore.io.dicom import read_dicom
 from medcore.io.dicom.files import is_dicom
 from medcore.io.dicom.series import find_files
 from medcore.io.fastmri import is_fastmri, read_fastmri
-from medcore.io.hdf5 import is_hdf5, open_hdf5
+from medcore.io.hdf5 import children, is_hdf5, open_hdf5
 from medcore.io.images import ImageSeries
 from medcore.io.ismrmrd import read_ismrmrd
 from medcore.io.kspace import KSpace
@@ -27,6 +27,7 @@ from medcore.io.nifti_header import HEADER_BYTES, is_nifti
 from medcore.io.npy import NPY_MAGIC, ZIP_MAGIC, load_array, read_npy, read_npy_kspace
 from medcore.io.parametric_map import is_parametric_map_file, read_parametric_map
 from medcore.io.parrec import is_par, read_par
+from medcore.io.twix import is_twix, read_twix
 
 _READERS = {
     "nifti": read_nifti,
@@ -38,6 +39,7 @@ _READERS = {
     "parametric-map": read_parametric_map,
     "fastmri": read_fastmri,
     "cfl": read_cfl,
+    "twix": read_twix,
     "bids-folder": read_bids,
 }
 
@@ -48,8 +50,8 @@ def recognise(path: str | Path) -> str | None:
     Returns
     -------
     str or None
-        ``nifti``, ``dicom``, ``parametric-map``, ``par``, ``ismrmrd``, ``fastmri``, ``cfl``, ``hdf5``, ``npy``, ``npz``, ``medmnist``,
-        ``dicom-folder``, ``nifti-folder``, ``bids-folder``; None if it is none of these.
+        ``nifti``, ``dicom``, ``parametric-map``, ``par``, ``ismrmrd``, ``fastmri``, ``cfl``, ``twix``, ``hdf5``, ``npy``, ``npz``,
+        ``medmnist``, ``dicom-folder``, ``nifti-folder``, ``bids-folder``; None if it is none of these.
 
     Raises
     ------
@@ -78,9 +80,7 @@ def recognise(path: str | Path) -> str | None:
         return "par"
     if head.startswith(NPY_MAGIC):
         return "npy"
-    if head.startswith(ZIP_MAGIC):
-        return _kind_of_zip(path)
-    return _kind_of_hdf5(path) if is_hdf5(path) else None
+    return _kind_of_container(path, head)
 
 
 def _first_unzipped(path: Path) -> bytes:
@@ -89,6 +89,14 @@ def _first_unzipped(path: Path) -> bytes:
             return stream.read(HEADER_BYTES)
     except (OSError, EOFError, zlib.error):
         return b""
+
+
+def _kind_of_container(path: Path, head: bytes) -> str | None:
+    if head.startswith(ZIP_MAGIC):
+        return _kind_of_zip(path)
+    if is_hdf5(path):
+        return _kind_of_hdf5(path)
+    return "twix" if is_twix(path) else None
 
 
 def _kind_of_zip(path: Path) -> str | None:
@@ -104,7 +112,7 @@ def _kind_of_zip(path: Path) -> str | None:
 
 def _kind_of_hdf5(path: Path) -> str:
     with open_hdf5(path) as file:
-        groups = [item for name in file if isinstance(item := file.get(name), h5py.Group)]
+        groups = [item for _, item in children(file) if isinstance(item, h5py.Group)]
         if any({"xml", "data"} <= set(group) for group in groups):
             return "ismrmrd"
         return "fastmri" if is_fastmri(file) else "hdf5"
@@ -146,7 +154,7 @@ def open_path(path: str | Path, **options: Any) -> ImageSeries | KSpace:
     elif kind == "medmnist":
         raise InputError(path, "is a MedMNIST dataset", "open it with medcore.open")
     else:
-        known = "NIfTI, DICOM, PAR/REC, ISMRMRD, fastMRI, BART cfl and .npy"
+        known = "NIfTI, DICOM, PAR/REC, ISMRMRD, fastMRI, BART cfl, Siemens raw data and .npy"
         raise InputError(path, f"is of no kind that can be read ({kind or 'unknown content'})", f"give one of {known}")
     try:
         return reader(path, **options)  # type: ignore[no-any-return]

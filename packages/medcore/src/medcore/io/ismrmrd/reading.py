@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medcore.errors import InputError
 from medcore.io.geometry import affine_from_vectors, centred_affine
-from medcore.io.hdf5 import as_complex, member, open_hdf5
+from medcore.io.hdf5 import as_complex, children, member, open_hdf5
 from medcore.io.images import check_seconds
 from medcore.io.ismrmrd.contrasts import choose, distinct, match_times, number_contrasts, one_slice
 from medcore.io.ismrmrd.gridding import grid_lines, lost_readouts
@@ -127,7 +127,7 @@ def _xml(group: h5py.Group, path: Path) -> bytes:
 
 def _rows(group: h5py.Group, path: Path) -> Any:
     """The table of readouts; a file of reconstructed images has none."""
-    images = [name for name in group if isinstance(item := group.get(name), h5py.Group) and {"data", "header"} <= set(item)]
+    images = [name for name, item in children(group) if isinstance(item, h5py.Group) and {"data", "header"} <= set(item)]
     if "data" not in group and images:
         raise InputError(path, f"holds reconstructed images ({', '.join(images[:5])}) and no readouts", "give the raw data")
     return member(group, "data", path)
