@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from medcore.atomic import sha256_file
+from medcore.datasets.png_check import check_png
 from medcore.errors import InputError, MissingExtraError
 from medcore.io.guard import foreign_errors, reason
 from medcore.io.limits import existing_file
@@ -81,6 +82,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray,
             raise InputError(path, f"holds {frames} frames", "give one image for each file")
         if image.mode.startswith(("I", "F")):
             raise InputError(path, f"has more than 8 bits for each pixel (mode {image.mode})", "rescale it to 8 bits first")
+        check_png(path)
         with foreign_errors(path, "is a damaged image", _HINT):
             grey = image.mode in {"1", "L", "LA"}
             return np.array(image.convert("L" if grey else "RGB"), dtype=np.uint8)
