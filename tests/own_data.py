@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from own_datasets import DATASETS
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -112,4 +113,5 @@ STAND_INS: dict[str, Callable[[Path], None]] = {
     "dicom": _dicom,
     "bids": _bids,
     "fundus": _graded,
+    **DATASETS,
 }

@@ -28,7 +28,7 @@ def list_kinds(run: Invocation) -> dict[str, Any]:
 
     found = {name: kind.summary for name, kind in KINDS.items()}
     for name, summary in found.items():
-        run.say(f"{name:<10}{summary}")
+        run.say(f"{name:<15}{summary}")
     return {"kinds": found}
 
 

@@ -128,6 +128,7 @@ class DatasetCard:
     ordered: bool
     n_samples: int
     class_counts: dict[str, int]
+    class_shares: dict[str, float] = field(default_factory=dict)
     licence: str = "not stated"
     source: str = "not stated"
     sha256: dict[str, str] = field(default_factory=dict)
@@ -136,7 +137,6 @@ class DatasetCard:
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     volumetric: bool = False
-    class_shares: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Computed here whatever came, so that a card changed by dataclasses.replace never shows the shares of another one.
