@@ -1,12 +1,15 @@
+"""Conversions: what comes through, what is lost and said, what is refused."""
+
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 import medcore
-from medcore.convert import Options, convert
+from medcore.convert import IMAGE_TARGETS, Options, _Losses, convert
 from medcore.errors import ConfigError, InputError, OutputExistsError
 from medcore.io import ImageSeries, KSpace, read_ismrmrd, read_nifti, write_ismrmrd, write_nifti
 
@@ -98,6 +101,53 @@ def test_a_series_is_no_map(series, tmp_path):
     with pytest.raises(InputError, match="has 3 images, a map is one"):
         convert(series, tmp_path / "maps", to="bids", options=Options(quantity="T2map", subject="1"))
     assert not (tmp_path / "maps").exists()
+
+
+def test_a_value_changes_only_when_asked(tmp_path, rng):
+    parts = rng.standard_normal((2, 1, 2, 3, 4)).astype(np.float32)
+    data = (parts[0] + 1j * parts[1]).astype(np.complex64)
+    write_nifti(tmp_path / "a.nii", data, AFFINE)
+    given = {"quantity": "QSM", "unit": "1", "subject": "01"}
+    for kind, name in (("parametric-map", "a.dcm"), ("bids", "maps")):
+        options = Options(**given | ({"quantity": "M0map", "unit": None} if kind == "bids" else {}))
+        with pytest.raises(InputError, match=f"would change in {kind}: complex values become magnitudes; add --lossy"):
+            convert(tmp_path / "a.nii", tmp_path / name, to=kind, options=options)
+        assert not (tmp_path / name).exists()
+        done = convert(tmp_path / "a.nii", tmp_path / name, to=kind, options=dataclasses.replace(options, lossy=True))
+        assert done.changed == ("complex values become magnitudes",)
+    assert np.array_equal(medcore.open(tmp_path / "a.dcm").data, np.abs(data))
+
+
+def test_what_a_sidecar_has_no_key_for_is_said(tmp_path):
+    item = ImageSeries(data=np.ones((1, 1, 2, 2), np.float32), affine=AFFINE, meta={"vendor": "ACME", "body_part": "KNEE"})
+    losses = _Losses()
+    IMAGE_TARGETS["nifti"].check(item, Options(), losses)
+    assert losses.lost == ["facts of the header (body_part)"]
+
+
+def test_complex_images_as_an_array_become_k_space(tmp_path):
+    write_nifti(tmp_path / "a.nii", np.ones((1, 2, 3, 4), np.complex64) * 1j, AFFINE)
+    assert any("read as k-space" in fact for fact in convert(tmp_path / "a.nii", tmp_path / "a.npy").lost)
+
+
+@pytest.mark.parametrize(("to", "words"), [("parametric-map", "needs quantity and unit"), ("bids", "needs the suffix")])
+def test_what_a_target_needs_is_asked_for_before_anything_is_written(to, words, series, tmp_path):
+    with pytest.raises(ConfigError, match=words):
+        convert(series, tmp_path / "out", to=to, dry_run=True)
+
+
+def test_the_input_is_never_written_to(series, scan, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    convert(series, folder / "sub-1_MESE.nii")
+    with pytest.raises(ConfigError, match="lies in the source folder"):
+        convert(folder, folder / "deep" / "out.nii")
+    convert(scan, tmp_path / "pair.cfl")
+    with pytest.raises(ConfigError, match="is the source itself"):
+        convert(tmp_path / "pair.cfl", tmp_path / "pair.hdr", options=Options(force=True))
+    (tmp_path / "link.nii.gz").symlink_to(series)
+    with pytest.raises(ConfigError, match="is the source itself"):
+        convert(tmp_path / "link.nii.gz", series, options=Options(force=True))
 
 
 @pytest.mark.integration

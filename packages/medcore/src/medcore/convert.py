@@ -5,6 +5,7 @@ A converter is chosen by what the source holds (images or k-space) and by the ki
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from medcore.atomic import check_writable
 from medcore.errors import ConfigError, InputError
 from medcore.io import ImageSeries, KSpace, write_cfl, write_fastmri
+from medcore.io.bart import base_of, is_cfl
 from medcore.io.bids import ParameterMap, write_derivative
 from medcore.io.ismrmrd import write_ismrmrd
 from medcore.io.nifti import write_nifti
@@ -98,7 +100,7 @@ class _Losses:
 
 
 Writer = Callable[[Path, Any, Options], None]
-Check = Callable[[Any, _Losses], None]
+Check = Callable[[Any, Options, _Losses], None]
 
 
 class Target(NamedTuple):
@@ -108,6 +110,16 @@ class Target(NamedTuple):
     summary: str
     write: Writer
     check: Check
+
+
+_KEPT = {
+    "units": "Units",
+    "vendor": "Manufacturer",
+    "model": "ManufacturersModelName",
+    "field_strength": "MagneticFieldStrength",
+    "sequence": "PulseSequenceType",
+}
+"""Facts that a sidecar has a key for."""
 
 
 def _write_nifti(path: Path, item: ImageSeries, options: Options) -> None:
@@ -120,13 +132,7 @@ def bids_sidecar(item: ImageSeries) -> dict[str, Any]:
     found: dict[str, Any] = {names[k]: _plain(v) for k, v in item.times.items() if k in names}
     if "flip_angle" in item.times:
         found["FlipAngle"] = _plain(rad_to_deg(np.asarray(item.times["flip_angle"], dtype=np.float64)))
-    kept = {
-        "units": "Units",
-        "vendor": "Manufacturer",
-        "model": "ManufacturersModelName",
-        "field_strength": "MagneticFieldStrength",
-    }
-    return found | {word: item.meta[key] for key, word in kept.items() if key in item.meta}
+    return found | {word: item.meta[key] for key, word in _KEPT.items() if key in item.meta}
 
 
 def _plain(values: NDArray[np.floating]) -> float | list[float]:
@@ -134,24 +140,39 @@ def _plain(values: NDArray[np.floating]) -> float | list[float]:
     return listed[0] if len(listed) == 1 else listed
 
 
-def _nothing(_item: Any, _losses: _Losses) -> None:
+def _nothing(_item: Any, _options: Options, _losses: _Losses) -> None:
     """Everything is kept."""
 
 
-def _lose_npy(item: Any, losses: _Losses) -> None:
+def _lose_nifti(item: ImageSeries, _options: Options, losses: _Losses) -> None:
+    if left := sorted(set(item.meta) - set(_KEPT)):
+        losses.lost.append(f"facts of the header ({', '.join(left)})")
+
+
+def _lose_npy(item: Any, _options: Options, losses: _Losses) -> None:
     losses.lost.append("position and orientation")
-    if item.times:
-        losses.lost.append(f"times ({', '.join(item.times)})")
+    _lose_times(item, losses)
     if isinstance(item, KSpace):
         if item.traj is not None:
             raise InputError(item.source, "lies along a trajectory, which an array has no place for", "convert it to .h5 or .cfl")
-        _lose_extras(item, losses)
+        _lose_extras(item, losses, "noise", "csm", "field_strength")
+    elif np.iscomplexobj(item.data):
+        losses.lost.append("that these are images: complex arrays are read as k-space")
 
 
-def _lose_extras(item: KSpace, losses: _Losses) -> None:
-    for name, value in (("noise scan", item.noise), ("coil maps", item.csm)):
-        if value is not None:
-            losses.lost.append(name)
+def _lose_times(item: Any, losses: _Losses) -> None:
+    if item.times:
+        losses.lost.append(f"times ({', '.join(item.times)})")
+
+
+def _lose_extras(item: KSpace, losses: _Losses, *names: str) -> None:
+    words = {"noise": "noise scan", "csm": "coil maps", "field_strength": "field strength"}
+    losses.lost.extend(words[name] for name in names if getattr(item, name) is not None)
+
+
+def _lose_phase(item: ImageSeries, losses: _Losses) -> None:
+    if np.any(item.data.imag):
+        losses.changed.append("complex values become magnitudes")
 
 
 def _write_npy(path: Path, item: Any, options: Options) -> None:
@@ -170,44 +191,55 @@ def _write_cfl(path: Path, item: Any, options: Options) -> None:
     write_cfl(path, item, force=options.force)
 
 
-def _lose_cfl(item: Any, losses: _Losses) -> None:
+def _lose_cfl(item: Any, _options: Options, losses: _Losses) -> None:
     losses.lost.append("field of view, position and orientation")
-    if item.times:
-        losses.lost.append(f"times ({', '.join(item.times)})")
-    if isinstance(item, KSpace) and item.noise is not None:
-        losses.lost.append("noise scan")
+    _lose_times(item, losses)
+    if isinstance(item, KSpace):
+        _lose_extras(item, losses, "noise", "field_strength")
 
 
 def _write_bids(path: Path, item: ImageSeries, options: Options) -> None:
+    one = ParameterMap(suffix=str(options.quantity), data=_real(item)[0], unit=options.unit, sidecar=bids_sidecar(item))
+    write_derivative(path, [one], item.affine, subject=str(options.subject), sources=[item.source], force=options.force)
+
+
+def _real(item: ImageSeries) -> NDArray[Any]:
+    """Real values: as they are where complex ones have no imaginary part (a BART pair is always complex), else magnitudes."""
+    return np.abs(item.data) if np.any(item.data.imag) else np.ascontiguousarray(item.data.real)
+
+
+def _check_bids(item: ImageSeries, options: Options, losses: _Losses) -> None:
     if options.quantity is None or options.subject is None:
         raise ConfigError("--to bids", "needs the suffix of the map and a subject", "add for example --quantity T2map --subject 01")
-    one = ParameterMap(suffix=options.quantity, data=item.data[0], unit=options.unit, sidecar=bids_sidecar(item))
-    write_derivative(path, [one], item.affine, subject=options.subject, sources=[item.source], force=options.force)
-
-
-def _check_bids(item: ImageSeries, _losses: _Losses) -> None:
     if item.n_contrasts != 1:
         raise InputError(item.source, f"has {item.n_contrasts} images, a map is one", "convert one image, or write .nii.gz")
+    _lose_phase(item, losses)
+    _lose_nifti(item, options, losses)
 
 
 def _write_parametric_map(path: Path, item: ImageSeries, options: Options) -> None:
+    quantities, units = _quantities(item, options)
+    real = dataclasses.replace(item, data=_real(item))
+    write_parametric_map(path, real, quantity=quantities, unit=units, source=options.source_dicom, nan="pad", force=options.force)
+
+
+def _quantities(item: ImageSeries, options: Options) -> tuple[list[str], list[str]]:
     unit = options.unit or item.meta.get("units")
     if options.quantity is None or unit is None:
         raise ConfigError("--to parametric-map", "needs quantity and unit of the values", "add for example --quantity T2 --unit s")
     quantities = options.quantity.split(",")
     units = unit.split(",") if isinstance(unit, str) else list(unit)
-    if len(units) == 1:
-        units *= len(quantities)
-    write_parametric_map(path, item, quantity=quantities, unit=units, source=options.source_dicom, nan="pad", force=options.force)
+    return quantities, units * len(quantities) if len(units) == 1 else units
 
 
-def _lose_parametric_map(item: ImageSeries, losses: _Losses) -> None:
-    if item.times:
-        losses.lost.append(f"times ({', '.join(item.times)})")
+def _lose_parametric_map(item: ImageSeries, options: Options, losses: _Losses) -> None:
+    _quantities(item, options)
+    _lose_times(item, losses)
+    _lose_phase(item, losses)
 
 
 IMAGE_TARGETS: dict[str, Target] = {
-    "nifti": Target((".nii", ".nii.gz"), "NIfTI with a BIDS sidecar", _write_nifti, _nothing),
+    "nifti": Target((".nii", ".nii.gz"), "NIfTI with a BIDS sidecar", _write_nifti, _lose_nifti),
     "npy": Target((".npy",), "plain array (contrast, z, y, x)", _write_npy, _lose_npy),
     "cfl": Target((".cfl", ".hdr"), "BART pair", _write_cfl, _lose_cfl),
     "parametric-map": Target((".dcm",), "DICOM Parametric Map", _write_parametric_map, _lose_parametric_map),
@@ -241,6 +273,15 @@ def target_kind(target: Path, wanted: str | None, targets: dict[str, Target], co
             str(target), f"has no suffix that names a format for {content}", f"use one of {known}, or name it with --to"
         )
     return found
+
+
+def _refuse_source(source: Path, target: Path, to: str | None) -> None:
+    """The input is never changed: nothing is written over it or into its folder; derivatives may go into the folder they come from."""
+    read, written = source.resolve(), target.resolve()
+    if read == written or (is_cfl(source) and base_of(read) == base_of(written)):
+        raise ConfigError(str(target), "is the source itself", "name another target")
+    if source.is_dir() and written.is_relative_to(read) and to != "bids":
+        raise ConfigError(str(target), "lies in the source folder", "name a target elsewhere")
 
 
 def convert(
@@ -279,8 +320,7 @@ def convert(
         See :func:`medcore.atomic.atomic_file`.
     """
     source, target, options = Path(source), Path(target), options or Options()
-    if source.resolve() == target.resolve():
-        raise ConfigError(str(target), "is the source itself", "name another target")
+    _refuse_source(source, target, to)
     item = open_any(source, **reading)
     if isinstance(item, ImageSeries):
         content, targets = "images", IMAGE_TARGETS
@@ -291,7 +331,7 @@ def convert(
     kind = target_kind(target, to, targets, content)
     check_writable(target, force=options.force or kind == "bids")
     losses = _Losses()
-    targets[kind].check(item, losses)
+    targets[kind].check(item, options, losses)
     if losses.changed and not options.lossy:
         raise InputError(source, f"would change in {kind}: {'; '.join(losses.changed)}", "add --lossy if that is wanted")
     if not dry_run:
