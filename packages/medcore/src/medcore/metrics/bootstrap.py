@@ -57,7 +57,8 @@ def cluster_interval(
     -------
     MetricResult
         The statistic of all samples, its interval, `n` = number of groups. Fewer than three groups, a statistic without value on
-        the whole or on more than 5 % of the resamples give no interval but a reason.
+        the whole or on more than 5 % of the resamples, or one that resampling shifts so far that its interval would not contain it
+        (calibration errors near 0) give no interval but a reason.
 
     Raises
     ------
@@ -85,8 +86,16 @@ def cluster_interval(
             return replace(plain, reason="the statistic does not vary, or has no value without one group")
         tails = adjusted
     low, high = np.quantile(found, tails)
+    if not _within(low, whole, high):
+        return replace(plain, reason="resampling shifts this statistic beyond its own interval")
     note = f"{n_resamples} resamples, seed {seed}" + (f", {lost} without value" if lost else "")
     return replace(plain, low=float(low), high=float(high), level=level, note=note)
+
+
+def _within(low: float, value: float, high: float) -> bool:
+    """Whether an interval contains the value, but for rounding."""
+    slack = 1e-12 * max(abs(low), abs(high))
+    return bool(low - slack <= value <= high + slack)
 
 
 def check_options(level: float, n_resamples: int) -> None:
