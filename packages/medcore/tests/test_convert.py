@@ -164,6 +164,21 @@ def test_the_command_says_what_it_did(series, tmp_path, run_cli):
 
 
 @pytest.mark.integration
+def test_a_radial_scan_goes_through_a_bart_pair_and_back(tmp_path, rng, run_cli):
+    radius = np.linspace(-np.pi, np.pi, 8, endpoint=False)
+    traj = np.stack([radius * np.sin(1.0), radius * np.cos(1.0)], axis=-1).astype(np.float32)[None, None]
+    data = (rng.standard_normal((1, 2, 1, 8)) + 1j).astype(np.complex64)
+    before = KSpace(data=data, traj=traj, matrix=(1, 8, 8), fov=(0.005, 0.2, 0.2))
+    write_ismrmrd(tmp_path / "in.h5", before)
+    assert run_cli("convert", tmp_path / "in.h5", tmp_path / "pair.cfl").returncode == 0
+    done = run_cli("convert", tmp_path / "pair.cfl", tmp_path / "out.h5", "--traj", tmp_path / "pair_traj")
+    assert done.returncode == 0, done.stderr
+    after = read_ismrmrd(tmp_path / "out.h5")
+    assert np.array_equal(after.data, data)
+    np.testing.assert_allclose(after.traj, traj, atol=2e-6)
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["siemens-xa-enhanced", "dicom-transfer-syntaxes/3.dcm", "philips-enhanced-mr/PARREC/T1.PAR"])
 def test_real_scans_survive_conversion(name, data_root, tmp_path):
     convert(data_root / name, tmp_path / "a.nii.gz")

@@ -57,6 +57,11 @@ def convert(
     subject: Annotated[str | None, typer.Option(help="Subject of a BIDS data set, read or written.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Kind of BIDS collection, for example MESE.")] = None,
     slice_index: Annotated[int | None, typer.Option(help="Which slice of multi-slice k-space.")] = None,
+    traj: Annotated[Path | None, typer.Option(help="BART pair: the pair with its trajectory.")] = None,
+    csm: Annotated[Path | None, typer.Option(help="BART pair: the pair with its coil maps.")] = None,
+    holds: Annotated[
+        Literal["images", "kspace"] | None, typer.Option(help="BART pair: what it holds, where its axes leave it open.")
+    ] = None,
     quantity: Annotated[str | None, typer.Option(help="Maps: what the values are, T2 (DICOM) or T2map (BIDS).")] = None,
     unit: Annotated[str | None, typer.Option(help="Maps: their unit, for example s.")] = None,
     source_dicom: Annotated[Path | None, typer.Option(help="DICOM parametric map: the series it was made from.")] = None,
@@ -69,7 +74,7 @@ def convert(
     from medcore.convert import convert as perform
 
     reading: dict[str, Any] = {"series": series, "incomplete": incomplete, "subject": subject, "suffix": suffix}
-    reading |= {"slice_index": slice_index}
+    reading |= {"slice_index": slice_index, "traj": traj, "csm": csm, "kind": holds}
     own = subject if to == "bids" else None
     if own is not None:
         del reading["subject"]
