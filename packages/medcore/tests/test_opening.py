@@ -140,7 +140,10 @@ def test_faults_are_listed(tmp_path):
     data[1] = 0
     data[2, 0, 0, 0] = np.nan
     write_nifti(tmp_path / "a.nii", data, AFFINE)
-    assert find_faults(tmp_path / "a.nii") == ["1 values are no numbers", "contrasts [1] are zero everywhere"]
+    assert find_faults(tmp_path / "a.nii") == [
+        "1 values are no numbers, the first at index (2, 0, 0, 0)",
+        "contrasts [1] are zero everywhere",
+    ]
     write_nifti(tmp_path / "b.nii", np.ones((1, 2, 2), np.float32), AFFINE)
     assert find_faults(tmp_path / "b.nii") == []
     np.save(tmp_path / "c.npy", np.ones((2, 2)))

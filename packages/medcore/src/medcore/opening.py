@@ -43,7 +43,7 @@ def open(path: str | Path, **options: Any) -> Any:  # noqa: A001 - medcore.open 
         If it is of no known kind or the reader refuses it.
     """
     kind = recognise(path)
-    if kind == "medmnist" or (kind is None and Path(path).is_dir()):
+    if kind == "medmnist" or (kind is None and (Path(path).is_dir() or _states_labels(path))):
         from medcore.datasets import open_dataset
 
         return open_dataset(path, **options)
@@ -142,7 +142,14 @@ def _plain_kind(path: str | Path, kind: str | None) -> str | None:
     """The kind of a file that is no image series, k-space or data set."""
     if kind == "hdf5":
         return kind
-    return recognise_content(path) if kind is None else None
+    return recognise_content(path) if kind is None and not _states_labels(path) else None
+
+
+def _states_labels(path: str | Path) -> bool:
+    """Whether a file of no kind of its own holds the annotations of a data set: COCO's JSON, or questions in JSON Lines."""
+    from medcore.datasets.opener import recognise_dataset
+
+    return Path(path).is_file() and recognise_dataset(path) in (["coco"], ["vqa"])
 
 
 def _times(times: dict[str, Any]) -> dict[str, Any]:
@@ -256,8 +263,11 @@ def _faults(item: Any) -> list[str]:
     if not isinstance(item, (ImageSeries, KSpace)):
         return [*item.card.faults, *_undecodable(item)]
     faults = list(item.repairs)
-    if bad := int((~np.isfinite(item.data)).sum()):
-        faults.append(f"{bad} values are no numbers")
+    bad = ~np.isfinite(item.data)
+    if n_bad := int(bad.sum()):
+        faults.append(
+            f"{n_bad} values are no numbers, the first at index {tuple(np.argwhere(bad)[0].tolist())} of {_AXES[item.data.ndim]}"
+        )
     with np.errstate(invalid="ignore"):  # a signalling NaN
         empty = [i for i in range(item.n_contrasts) if not np.any(item.data[i])]
     if empty:

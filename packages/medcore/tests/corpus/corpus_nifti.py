@@ -187,7 +187,12 @@ CASES: list[Case] = [
         words="holds 2 images",
         expect="reported",
     ),
-    Case(name="N15 voxels NaN", make=_voxels(np.nan), words="1 values are no numbers", expect="reported"),
+    Case(
+        name="N15 voxels NaN",
+        make=_voxels(np.nan),
+        words=r"1 values are no numbers, the first at index \(0, 3, 2, 1\)",
+        expect="reported",
+    ),
     Case(name="N15 voxels infinite", make=_voxels(np.inf), words="infinite", command=CONVERT),
     Case(
         name="N16 mask elsewhere",

@@ -51,8 +51,9 @@ def test_what_is_written_is_read(data, affine, suffix, tmp_path):
     expected = data if data.ndim == 4 else data[None]
     assert found.data.dtype == (np.complex64 if data.dtype.kind == "c" else np.float32)
     assert np.array_equal(found.data, expected.astype(found.data.dtype), equal_nan=True)
-    assert found.affine == pytest.approx(affine, abs=2e-8)
-    assert found.repairs == ()
+    assert found.affine == pytest.approx(affine, abs=2e-8)  # single precision: 6e-8 of 0.2 m and of voxels of 5 mm
+    rounded = data.dtype == np.int32 and (expected != found.data).any()
+    assert found.repairs == (("integers above 16777216 rounded to 32-bit numbers",) if rounded else ())
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "c8", "c16"])

@@ -18,12 +18,10 @@ from medcore.errors import InputError
 from medcore.io.geometry import apart, same_place
 from medcore.io.guard import foreign_errors
 from medcore.io.images import ImageSeries, check_seconds, checked_affine, checked_times
-from medcore.io.limits import check_size, existing_file
-from medcore.io.nifti_header import HEADER_BYTES, NiftiHeader, parse_header
+from medcore.io.nifti_file import read_content
+from medcore.io.nifti_header import NiftiHeader
 from medcore.io.sidecar import read_json, sidecar_meta, sidecar_path, sidecar_times
 
-GZIP_MAGIC = b"\x1f\x8b"
-_HINT = "get another copy of the file"
 _ENTITY = re.compile(r"_(echo|inv|flip)-(\d+)(?=[_.])")
 
 
@@ -33,9 +31,16 @@ def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> I
     Parameters
     ----------
     path
-        ``.nii`` or ``.nii.gz``, NIfTI-1 or NIfTI-2. A JSON file of the same name beside it gives the times.
+        ``.nii``, ``.hdr`` or ``.img`` (either half of a pair), plain or ``.gz``, NIfTI-1 or NIfTI-2 of either byte order. A JSON file
+        of the same name beside it gives the times.
     times
         Times in seconds and flip angles in radians, instead of those of the sidecar.
+
+    Returns
+    -------
+    ImageSeries
+        Values times slope plus intercept of the header, as 32-bit numbers; ``meta["time_step"]`` are the seconds from image to image
+        where the header states them with a unit. Two orientations that disagree and rounded integers are said in ``repairs``.
 
     Raises
     ------
@@ -44,7 +49,7 @@ def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> I
         milliseconds or the number of times is not the number of images.
     """
     path = Path(path)
-    content, header = _content(existing_file(path))
+    content, header = read_content(path)
     data, affine, notes = _image(content, header, path)
     sidecar = sidecar_path(path)
     stated = read_json(sidecar) if sidecar.exists() else {}
@@ -54,7 +59,12 @@ def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> I
         times = checked_times(times, len(data), path)
         check_seconds(times, path)
     return ImageSeries(
-        data=data, affine=affine, times=dict(times), meta=sidecar_meta(stated), repairs=(*header.repairs, *notes), source=str(path)
+        data=data,
+        affine=affine,
+        times=dict(times),
+        meta=({} if header.time_step is None else {"time_step": header.time_step}) | sidecar_meta(stated),
+        repairs=(*header.repairs, *notes),
+        source=str(path),
     )
 
 
@@ -183,29 +193,6 @@ def _nibabel_errors() -> tuple[type[Exception], ...]:
     return ImageFileError, HeaderDataError, HeaderTypeError
 
 
-def _content(path: Path) -> tuple[bytes, NiftiHeader]:
-    """The uncompressed file, complete and with a good checksum, and its header."""
-    file_bytes = path.stat().st_size
-    with path.open("rb") as raw, foreign_errors(path, "cannot be decompressed"):
-        compressed = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        with gzip.GzipFile(fileobj=raw) if compressed else raw as stream:
-            head = stream.read(HEADER_BYTES)
-            header = parse_header(head, path)
-            check_size(path, header.shape, header.itemsize, file_bytes)
-            content = head + stream.read(max(0, header.bytes - len(head)))
-            if len(content) < header.bytes:
-                raise InputError(path, f"is cut: it has {len(content)} of {header.bytes} bytes", _HINT)
-            _check_rest(stream, path)
-    return content, header
-
-
-def _check_rest(stream: Any, path: Path) -> None:
-    """Read to the end, where gzip verifies its checksum; more than 1 MB of further bytes is refused."""
-    if len(stream.read(1 << 20)) == 1 << 20:
-        raise InputError(path, "goes on for more than 1 MB after its data", _HINT)
-
-
 def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any], NDArray[np.float64], list[str]]:
     """Scaled data (contrast, z, y, x), affine in metres, and whether the two orientations of the header disagree."""
     import nibabel
@@ -221,9 +208,21 @@ def _image(content: bytes, header: NiftiHeader, path: Path) -> tuple[NDArray[Any
     affine[:3] *= header.metres
     with np.errstate(over="ignore"):
         data = values.transpose(3, 2, 1, 0).astype(np.complex64 if header.is_complex else np.float32)
-    if np.isinf(data).any():
-        raise InputError(path, "holds infinite values or values beyond the range of 32-bit numbers", "rescale the image")
+    if (infinite := np.isinf(data)).any():
+        t, z, y, x = np.argwhere(infinite)[0].tolist()
+        problem = "holds infinite values or values beyond the range of 32-bit numbers"
+        raise InputError(path, f"{problem}, the first at x {x}, y {y}, z {z} of image {t + 1}", "rescale the image")
+    if _are_rounded(values):
+        notes.append("integers above 16777216 rounded to 32-bit numbers")
     return np.ascontiguousarray(data), affine, notes
+
+
+def _are_rounded(values: NDArray[Any]) -> bool:
+    """Whether integers do not fit into the 24 bits that a 32-bit number has for them."""
+    if values.dtype.kind not in "iu" or values.itemsize < 4:
+        return False
+    large = values[(values > 1 << 24) | (values < -(1 << 24))]
+    return bool((large.astype(np.float32).astype(np.float64) != large).any())
 
 
 def _disagreement(forms: list[NDArray[np.float64]], header: NiftiHeader) -> list[str]:

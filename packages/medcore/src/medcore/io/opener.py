@@ -22,7 +22,8 @@ from medcore.io.images import ImageSeries
 from medcore.io.ismrmrd import read_ismrmrd
 from medcore.io.kspace import KSpace
 from medcore.io.limits import existing_file
-from medcore.io.nifti import GZIP_MAGIC, read_nifti, read_nifti_series
+from medcore.io.nifti import read_nifti, read_nifti_series
+from medcore.io.nifti_file import GZIP_MAGIC, header_file
 from medcore.io.nifti_header import HEADER_BYTES, is_nifti
 from medcore.io.npy import NPY_MAGIC, ZIP_MAGIC, load_array, read_npy, read_npy_kspace
 from medcore.io.parametric_map import is_parametric_map_file, read_parametric_map
@@ -67,7 +68,7 @@ def recognise(path: str | Path) -> str | None:
         if find_files(path):
             return "dicom-folder"
         return "nifti-folder" if nifti_files(path) else None
-    path = existing_file(path)
+    path = header_file(existing_file(path))
     with path.open("rb") as file:
         head = file.read(HEADER_BYTES)
     if head[:2] == GZIP_MAGIC:

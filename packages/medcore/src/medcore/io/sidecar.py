@@ -38,9 +38,10 @@ _HINT = "correct the sidecar"
 
 
 def sidecar_path(image: Path) -> Path:
-    """The JSON file that belongs to a ``.nii`` or ``.nii.gz`` file."""
-    stem = image.name.removesuffix(".gz").removesuffix(".nii")
-    return image.with_name(f"{stem}.json")
+    """The JSON file that belongs to a ``.nii`` or ``.nii.gz`` file, or to a ``.hdr``/``.img`` pair."""
+    stem = image.name.removesuffix(".gz")
+    suffix = next((s for s in (".nii", ".hdr", ".img") if stem.endswith(s)), "")
+    return image.with_name(f"{stem.removesuffix(suffix)}.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
