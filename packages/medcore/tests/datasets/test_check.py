@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from listed_images import Listed, retina
 
-from medcore.datasets import Part, RelaxometryFolder, check_dataset
+from medcore.datasets import Part, check_dataset
 from medcore.datasets.check_report import listed
 from medcore.errors import ConfigError, InputError, MissingExtraError
 

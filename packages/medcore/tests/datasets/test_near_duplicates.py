@@ -119,7 +119,7 @@ def test_volumes_are_compared_by_their_mean():
 
 @pytest.mark.parametrize("least", [0.0, -1.0, 1.1, float("nan")])
 def test_a_correlation_that_cannot_be(least):
-    with pytest.raises(ConfigError, match="least: is .*; give a correlation above 0 and at most 1"):
+    with pytest.raises(ConfigError, match=r"least: is .*; give a correlation above 0 and at most 1"):
         link([fingerprint(RETINAS[0])], least=least)
 
 
