@@ -204,3 +204,24 @@ def test_validate_tells_faults_of_the_card_and_images_that_cannot_be_decoded(wri
     (graded / "c.png").write_bytes((graded / "c.png").read_bytes()[:200])
     (found,) = find_faults(graded)
     assert re.search(r"c\.png: is .*damaged", found)
+
+
+def test_files_of_annotations_are_data_sets(write_vqa, write_coco):
+    """What is wrong with a line or a box is told, not that a file of several lines is no JSON."""
+    line = {"image": "images/0.png", "question": "Is it?", "answer": "no"}
+    questions = write_vqa(line, line) / "vqa.jsonl"
+    assert describe(questions)["card"]["class_counts"] == {"no": 2}
+    assert find_faults(questions) == []
+    assert type(medcore.open(questions)) is VqaLines
+    questions = write_vqa(line, {"image": "images/0.png", "question": "Is it?"}) / "vqa.jsonl"
+    with pytest.raises(InputError, match="line 2: has answer = None"):
+        find_faults(questions)
+    boxes = write_coco({"bbox": [1, 1, 0, 0]}) / "annotations" / "instances.json"
+    assert find_faults(boxes) == ["annotation 1 (liver) of 1.png: the box (1, 1, 0, 0) has zero area and is left out"]
+
+
+@pytest.mark.parametrize("content", [b"PK\x05\x06" + bytes(18), b"PK\x05\x06" + b"\xff" * 18, b"PK\x03\x04" + bytes(60)])
+def test_odd_archives_are_no_data_sets(tmp_path, content):
+    (tmp_path / "x.bin").write_bytes(content)
+    with pytest.raises(InputError, match="holds no data set of a known kind"):
+        open_dataset(tmp_path / "x.bin")

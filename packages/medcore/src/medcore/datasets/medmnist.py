@@ -216,12 +216,17 @@ def find_file(path: Path, flag: str | None, size: int | None) -> Path:
 
 def is_medmnist(file: Path) -> bool:
     """Whether a file is an archive with images and labels of at least one split."""
+    members = archive_members(file) or set()
+    return any(f"{m.removesuffix('_images.npy')}_labels.npy" in members for m in members if m.endswith("_images.npy"))
+
+
+def archive_members(file: Path) -> set[str] | None:
+    """Names of the members of a zip archive, None for anything else."""
     try:
         with zipfile.ZipFile(file) as archive:
-            members = set(archive.namelist())
+            return set(archive.namelist())
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return False
-    return any(f"{m.removesuffix('_images.npy')}_labels.npy" in members for m in members if m.endswith("_images.npy"))
+        return None
 
 
 def _present(path: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from medcore.datasets.graded import GRADE_COLUMNS, IMAGE_COLUMNS, SUBJECT_COLUMN
 from medcore.datasets.images import IMAGE_FOLDERS, SUFFIXES, files_in, subfolder
 from medcore.datasets.labels import LABEL_COLUMNS, SPLIT_COLUMNS, zero_one_columns
 from medcore.datasets.masks import MaskFolder, find_masks
-from medcore.datasets.medmnist import MedMnist, is_medmnist
+from medcore.datasets.medmnist import MedMnist, archive_members, is_medmnist
 from medcore.datasets.relaxometry import RelaxometryFolder
 from medcore.datasets.tables import Table, plain_name, read_table
 from medcore.datasets.voc import ANNOTATION_FOLDERS, VocFolder, is_voc
@@ -183,9 +182,8 @@ def _kinds_of_file(path: Path) -> list[str]:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         return _kinds_of_table(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return ["medmnist"] if any(n.endswith("_images.npy") for n in archive.namelist()) else []
+    if (members := archive_members(path)) is not None:
+        return ["medmnist"] if any(n.endswith("_images.npy") for n in members) else []
     if looks_like_vqa(path):
         return ["vqa"]
     if looks_like_coco(path):
