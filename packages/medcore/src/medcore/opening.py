@@ -265,9 +265,7 @@ def _faults(item: Any) -> list[str]:
     faults = list(item.repairs)
     bad = ~np.isfinite(item.data)
     if n_bad := int(bad.sum()):
-        faults.append(
-            f"{n_bad} values are no numbers, the first at index {tuple(np.argwhere(bad)[0].tolist())} of {_AXES[item.data.ndim]}"
-        )
+        faults.append(f"{n_bad} values are no numbers, the first at index {tuple(np.argwhere(bad)[0].tolist())}")
     with np.errstate(invalid="ignore"):  # a signalling NaN
         empty = [i for i in range(item.n_contrasts) if not np.any(item.data[i])]
     if empty:
