@@ -139,7 +139,7 @@ def test_doctor_finds_what_is_not_there(monkeypatch):
         (("metrics", "ref.nii.gz", "none.nii.gz"), "none.nii.gz: does not exist; check the path"),
         (("metrics", "ref.nii.gz", "ref.nii.gz", "--column", "x"), "--column: does not apply to images; leave it out"),
         (("metrics", "ref.csv", "ref.csv", "--mask", "m.nii"), "--mask: does not apply to tables; leave it out"),
-        (("metrics", "ref.nii.gz", "ref.nii.gz", "--metric", "nmrse"), "did you mean 'nrmse'?"),
+        (("metrics", "ref.nii.gz", "ref.nii.gz", "--metric", "nrmsee"), "did you mean 'nrmse'?"),
         (("datasets", "card", "."), ".: may be of the kinds"),
         (("datasets", "card", "ref.csv", "--kind", "gradet"), "did you mean 'graded'?"),
         (("datasets", "card", "none"), "none: does not exist; check the path"),
