@@ -5,23 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
-import warnings
 
-import nibabel
 import numpy as np
 import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nibabel.parrec import PARRECHeader
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
-from medcore.atomic import sha256_file
 from medcore.errors import InputError
-from medcore.io import list_series, read_dicom, read_nifti
-from medcore.io.dicom.decoding import FrameDecoder
-from medcore.io.dicom.files import open_dicom
+from medcore.io import list_series, read_dicom
 from medcore.io.dicom.series import find_files
 
 SLICES, ECHOES = (0.0, 5.0, 10.0), (10.0, 20.0)
@@ -348,184 +342,6 @@ def test_what_is_no_dicom_is_named(path, word, tmp_path):
     (tmp_path / "text.dcm").write_text("no DICOM" * 50)
     with pytest.raises(InputError, match=word):
         read_dicom(tmp_path / path if path else [])
-
-
-# --- real files
-
-
-@pytest.mark.integration
-def test_siemens_multi_echo_series(data_root):
-    files = sorted((data_root / "siemens-mese-dicom").glob("TE_*.dcm"))
-    before = {f: sha256_file(f) for f in files}
-    with pytest.raises(InputError, match="TE 20, flip angle 180: 3 of 3 slices; TE 40, flip angle 180: 2 of 3"):
-        read_dicom(files)
-    images = read_dicom(files, incomplete="drop")
-    assert images.data.shape == (3, 2, 192, 192)
-    assert images.times["te"] == pytest.approx([0.02, 0.04, 0.06])
-    assert images.times["tr"] == pytest.approx([3.0] * 3)
-    heights = [(images.affine @ [0, 0, z, 1])[2] for z in range(2)]
-    assert heights == pytest.approx([-0.033707626, -0.023207628], abs=1e-8)
-    for file in files:
-        dataset = pydicom.dcmread(file)
-        z = [i for i, h in enumerate(heights) if abs(dataset.ImagePositionPatient[2] * 1e-3 - h) < 1e-6]
-        if z:
-            echo = round(dataset.EchoTime / 20) - 1
-            assert np.array_equal(images.data[echo, z[0]], dataset.pixel_array.astype(np.float32))
-    assert any("-2.21 mm" in r for r in images.repairs)
-    assert {f: sha256_file(f) for f in files} == before
-
-
-@pytest.mark.integration
-def test_siemens_folder_with_two_series(data_root):
-    assert [(s.number, s.n_files) for s in list_series(data_root / "siemens-mese-dicom")] == [(3, 1), (3, 7)]
-    with pytest.raises(InputError, match="holds 2 series"):
-        read_dicom(data_root / "siemens-mese-dicom")
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize("name", ["T1", "T2", "T2-interleaved", "T2_"])
-def test_philips_enhanced_values_equal_the_reference(data_root, name):
-    """Stored pixels times the slope of each frame are the values of the NIfTI files, voxel by voxel."""
-    images = read_dicom(data_root / "philips-enhanced-mr" / "DICOM" / f"{name}.dcm")
-    reference = read_nifti(data_root / "philips-enhanced-mr" / "NIFTI" / f"{name}.nii.gz")
-    assert images.data.shape == reference.data.shape
-    assert images.data.max() == pytest.approx(reference.data.max(), rel=1e-6)
-    assert np.allclose(images.data, reference.data, rtol=1e-6, atol=1e-6 * reference.data.max())
-    assert images.affine[:3, :3] == pytest.approx(reference.affine[:3, :3], abs=2e-8)
-    # The converter of the NIfTI files put the corner of the first voxel, half a voxel off, where its centre is.
-    half = images.affine[:3, :2].sum(axis=1) / 2
-    assert images.affine[:3, 3] - half == pytest.approx(reference.affine[:3, 3], abs=1e-4)
-    if name == "T1":  # what the scanner itself exported, rounded to hundredths of a millimetre
-        with (data_root / "philips-enhanced-mr" / "PARREC" / "T1.PAR").open() as file:
-            exported = PARRECHeader.from_fileobj(file).get_affine()
-        assert images.affine[:3, 3] * 1e3 == pytest.approx(exported[:3, 3], abs=0.02)
-
-
-@pytest.mark.integration
-def test_philips_field_map_mixes_two_types_with_their_own_rescale(data_root):
-    path = data_root / "philips-enhanced-mr" / "DICOM" / "fieldmap.dcm"
-    dataset = pydicom.dcmread(path)
-    magnitude, phase = read_dicom(path), read_dicom(path, frame_type="velocity")
-    for i, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
-        scale = group.PixelValueTransformationSequence[0]
-        values = dataset.pixel_array[i] * float(scale.RescaleSlope) + float(scale.RescaleIntercept)
-        assert np.allclose((magnitude if i < 10 else phase).data[0, i % 10], values, rtol=1e-6, atol=1e-4)
-    assert phase.data.max() == pytest.approx(496.337, abs=1e-3)
-    assert magnitude.repairs == ("left out 10 frames of type VELOCITY",)
-
-
-@pytest.mark.integration
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # nibabel keeps the REC file open
-def test_philips_field_map_equals_what_the_scanner_exported_in_par_rec(data_root):
-    """Both parts, values and places; PAR holds slopes and angles of few digits."""
-    place = data_root / "philips-enhanced-mr"
-    exported = nibabel.load(place / "PARREC" / "fieldmap.PAR")
-    values = np.asanyarray(exported.dataobj).transpose(3, 2, 1, 0)
-    for volume, frame_type, tolerance in ((0, "T1", 2e-3), (1, "VELOCITY", 2e-3)):
-        images = read_dicom(place / "DICOM" / "fieldmap.dcm", frame_type=frame_type)
-        assert np.abs(images.data[0] - values[volume]).max() < tolerance
-        for x, y, z in itertools.product((0, 79), (0, 79), (0, 9)):
-            there = exported.affine @ [x, y, z, 1]
-            assert images.affine[:3] @ [x, y, z, 1] * 1e3 == pytest.approx(there[:3], abs=0.03)
-
-
-@pytest.mark.integration
-def test_philips_field_map_explains_its_nifti_file(data_root):
-    """The converter of the NIfTI file took ten frames of both types by turns and gave all of them the scale of one."""
-    place = data_root / "philips-enhanced-mr"
-    converted = read_nifti(place / "NIFTI" / "fieldmap.nii.gz").data[0]
-    phase = read_dicom(place / "DICOM" / "fieldmap.dcm", frame_type="VELOCITY").data[0]
-    magnitude = read_dicom(place / "DICOM" / "fieldmap.dcm").data[0]
-    assert np.abs(converted[[0, 2, 5, 7, 8]] - phase[:5]).max() < 1e-4
-    stored = (converted[[1, 3, 4, 6, 9]] + 500) / 0.24420024420024  # back to what lies in the file
-    assert np.abs(stored * 10.4004884004884 - magnitude[:5]).max() < 0.02
-
-
-@pytest.mark.integration
-def test_siemens_xa_enhanced_equals_its_reference(data_root):
-    images = read_dicom(data_root / "siemens-xa-enhanced")
-    reference = read_nifti(data_root / "siemens-xa-enhanced" / "ref" / "Siemens_REST1_w_SMS_PF7-8_6.nii")
-    assert images.data.shape == (4, 6, 64, 64)
-    assert np.array_equal(images.data[:, :, ::-1], reference.data)  # the converter stores rows from the back to the front
-    for index in ([0, 0, 0], [5, 7, 3]):
-        x, y, z = index
-        assert images.affine @ [x, y, z, 1] == pytest.approx(reference.affine @ [x, 63 - y, z, 1], abs=1e-6)
-    for key, values in reference.times.items():
-        assert images.times[key] == pytest.approx(values, rel=1e-6)
-
-
-@pytest.mark.integration
-def test_nine_transfer_syntaxes_decode_identically(data_root, tmp_path):
-    files = [data_root / "dicom-transfer-syntaxes" / f"{i}.dcm" for i in range(1, 10)]
-    with FrameDecoder() as decoder:
-        pixels = [np.stack([frame for _, frame in decoder.frames(open_dicom(f), [0], f)]) for f in files]
-    assert len({pydicom.dcmread(f, stop_before_pixels=True).file_meta.TransferSyntaxUID for f in files}) >= 7
-    assert pixels[0].shape == (1, 384, 384)
-    for other in pixels[1:]:
-        assert np.array_equal(other, pixels[0])
-    reference = read_nifti(data_root / "dicom-transfer-syntaxes" / "ref" / "1.nii")
-    for file in files:
-        volume = read_dicom(file)
-        assert np.array_equal(volume.data[:, :, ::-1], reference.data)  # the converter stores rows from the back to the front
-        for x, y, z in ([0, 0, 0], [63, 20, 34], [5, 7, 3]):
-            assert volume.affine @ [x, y, z, 1] == pytest.approx(reference.affine @ [x, 63 - y, z, 1], abs=1e-6)
-        assert volume.times["te"] == pytest.approx(0.030)
-    # As single pictures they are read like any other image, cut files are refused.
-    for file in files:
-        dataset = pydicom.dcmread(file)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's about private elements of this vendor
-            dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND"]
-            dataset.save_as(tmp_path / file.name)
-        assert np.array_equal(read_dicom(tmp_path / file.name).data[0, 0], pixels[0][0])
-        content = (tmp_path / file.name).read_bytes()
-        (tmp_path / "cut.dcm").write_bytes(content[: len(content) * 3 // 4])
-        with pytest.raises(InputError, match=r"cut|damaged|bytes of pixels"):
-            read_dicom(tmp_path / "cut.dcm")
-
-
-def mosaic(dataset, n, normal=None, **changes):
-    """A picture of 2 x 2 tiles of 2 x 3 pixels, `n` of them slices."""
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]
-    dataset.SpacingBetweenSlices = 4.0
-    dataset.private_block(0x19, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", n)
-    for keyword, value in changes.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-def test_a_mosaic_unfolds_round_its_centre(classic_dicom, save_dicom, tmp_path):
-    images = read_dicom(save_dicom(mosaic(classic_dicom(), 3), tmp_path / "m.dcm"))
-    whole = 300 + np.arange(24).reshape(4, 6)  # the fixture's offset for this echo time
-    assert np.array_equal(images.data[0], [whole[:2, :3], whole[:2, 3:], whole[2:, :3]])
-    # The picture of 4 x 6 pixels of 2.0 x 1.5 mm and its slices of 2 x 3 pixels have one centre.
-    first = np.array([-10.0 + 1.5 * 3 / 2, -20.0 + 2.0 * 2 / 2, 0.0])
-    assert images.affine[:3, 3] * 1e3 == pytest.approx(first * [-1, -1, 1])
-    assert images.affine[:3, 2] * 1e3 == pytest.approx([0, 0, 4])
-
-
-def test_mosaics_of_several_times_become_contrasts(classic_dicom, save_dicom, tmp_path):
-    for name, te in (("b", 10.0), ("a", 30.0)):
-        save_dicom(mosaic(classic_dicom(te=te), 4), tmp_path / f"{name}.dcm")
-    images = read_dicom(tmp_path)
-    assert images.data.shape == (2, 4, 2, 3)
-    assert images.times["te"] == pytest.approx([0.01, 0.03])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda d: mosaic(d, 5), "is a mosaic of 5 slices in 4 x 6 pixels"),
-        (lambda d: mosaic(d, 0), "does not say how many slices it holds"),
-        (lambda d: mosaic(d, 3, SpacingBetweenSlices=-4.0), "-4.0 mm apart"),
-        (lambda d: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), "does not say how many slices it holds"),
-    ],
-)
-def test_a_mosaic_that_contradicts_itself_is_refused(change, words, classic_dicom, save_dicom, tmp_path):
-    dataset = classic_dicom()
-    change(dataset)
-    with pytest.raises(InputError, match=words):
-        read_dicom(save_dicom(dataset, tmp_path / "m.dcm"))
 
 
 def test_images_can_be_changed_without_changing_the_file(folder):

@@ -96,6 +96,20 @@ def test_changed_bytes_in_what_describes_the_picture_are_images_or_one_error(nam
     read_in_time(path)
 
 
+SHORT = {b"AE", b"CS", b"DA", b"DS", b"FL", b"FD", b"IS", b"LO", b"PN", b"SH", b"TM", b"UI", b"UL", b"US"}
+
+
+@pytest.mark.parametrize("name", ["classic", "enhanced", "mosaic"])
+@pytest.mark.parametrize("kind", [b"DS", b"FD", b"LO", b"OB", b"SQ", b"US", b"ZZ"])
+def test_every_element_with_another_kind_of_value_is_images_or_one_error(name, kind, contents, tmp_path):
+    content = contents[name]
+    path = tmp_path / "a.dcm"
+    for place in range(144, content.index(b"\xe0\x7f\x10\x00")):
+        if content[place : place + 2] in SHORT and content[place - 3] in (0, 0x90) and content[place - 1] in (0, 0x10, 0x90):
+            path.write_bytes(content[:place] + kind + content[place + 2 :])
+            read_in_time(path)
+
+
 @given(data=st.data())
 def test_lists_of_series_refuse_damage_as_well(data, contents, tmp_path_factory):
     folder = tmp_path_factory.mktemp("changed")

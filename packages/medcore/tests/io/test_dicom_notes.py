@@ -6,17 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from dicom_files import change, classic, csa_header, enhanced, mosaic, save
-from hypothesis import given
+from dicom_files import change, classic, enhanced, save
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from medcore.errors import InputError
 from medcore.io import list_series, read_dicom
-from medcore.io.dicom.csa import read_csa
 from medcore.io.dicom.files import NoImageError, open_dicom, program_in
-
-NORMAL = ["0.00000000", "0.00000000", "1.00000000"]
 
 
 def folder_of(tmp_path, *datasets):
@@ -170,6 +167,7 @@ def test_a_series_that_is_absent_is_named(inversions):
         read_dicom(inversions, series="10,13")
 
 
+@settings(max_examples=20)  # sixteen files each
 @given(data=st.data())
 def test_names_and_folders_decide_nothing_about_a_mixed_series(data, tmp_path_factory):
     """Echoes, inversion times and flip angles; files differ in facts that are the same for all contrasts or only in one file."""
@@ -194,81 +192,7 @@ def test_names_and_folders_decide_nothing_about_a_mixed_series(data, tmp_path_fa
     assert first.times["flip_angle"] == pytest.approx(np.deg2rad([30, 60, 30, 60]))
 
 
-# --- the private header of Siemens, and mosaics
-
-
-@pytest.mark.parametrize("second", [True, False])
-def test_both_layouts_of_the_private_header(second):
-    elements = {"First": ["a", "bc", "def"], "Empty": [], "SliceNormalVector": NORMAL, "Last": ["x"]}
-    found = read_csa(csa_header(elements, second_layout=second), frozenset(elements))
-    assert found == elements
-
-
-@given(
-    elements=st.dictionaries(
-        st.text("abcXYZ_", min_size=1, max_size=60),
-        st.lists(st.text("0123456789.- e", min_size=1).map(str.strip), max_size=5),
-        min_size=1,
-    ),
-    second=st.booleans(),
-)
-def test_any_private_header_comes_back_without_empty_items(elements, second):
-    found = read_csa(csa_header(elements, second_layout=second), frozenset(elements))
-    assert found == {name: [item for item in items if item] for name, items in elements.items()}
-
-
-@pytest.mark.integration
-@pytest.mark.filterwarnings("ignore:The DICOM readers are highly experimental")
-def test_private_headers_of_real_files_agree_with_nibabel(data_root):
-    from nibabel.nicom import csareader
-
-    for name in ("dicom-transfer-syntaxes/1.dcm", "siemens-mese-dicom/csa_test.dcm"):
-        header = open_dicom(data_root / name).private_block(0x29, "SIEMENS CSA HEADER")[0x10].value
-        reference = csareader.read(header)["tags"]
-        found = read_csa(header, frozenset(reference))
-        assert set(found) == set(reference)
-        for key, tag in reference.items():
-            assert [type(v)(f) if tag["vr"] != "UN" else f for v, f in zip(tag["items"], found[key], strict=False)] == [
-                v.strip() if isinstance(v, str) else v for v in tag["items"]
-            ][: len(found[key])]
-
-
-@pytest.mark.parametrize("direction", [1, -1])
-@pytest.mark.parametrize("second", [True, False])
-def test_the_slice_normal_gives_the_direction_of_a_mosaic(direction, second, tmp_path):
-    """Slices lie where the private header says, and come in rising order along the normal of the picture."""
-    csa = csa_header({"NumberOfImagesInMosaic": ["3"], "SliceNormalVector": ["0", "0", str(direction)]}, second_layout=second)
-    images = read_dicom(save(mosaic(classic(), csa=csa), tmp_path / "a.dcm"))
-    picture = np.arange(24).reshape(4, 6) + 300
-    tiles = [picture[:2, :3], picture[:2, 3:], picture[2:, :3]]
-    assert np.array_equal(images.data[0], tiles[::direction])
-    assert (images.affine @ [0, 0, 0, 1])[2] == pytest.approx(0.0 if direction == 1 else -0.008)
-    assert (images.affine @ [0, 0, 2, 1])[2] == pytest.approx(0.008 if direction == 1 else 0.0)
-
-
-@pytest.mark.parametrize(
-    ("elements", "word"),
-    [
-        ({"NumberOfImagesInMosaic": ["2"], "SliceNormalVector": NORMAL}, "mosaic of 2 or 3 slices: its private elements differ"),
-        ({"SliceNormalVector": ["1", "0", "0"]}, "slice normal is not that of its orientation"),
-        ({"SliceNormalVector": ["0", "1"]}, "slice normal that is not three numbers"),
-        ({"SliceNormalVector": ["0", "0", "nan"]}, "slice normal that is not three numbers"),
-        ({"SliceNormalVector": ["0", "0", "x"]}, "private header of Siemens that is damaged"),
-        ({"NumberOfImagesInMosaic": ["three"]}, "private header of Siemens that is damaged"),
-    ],
-)
-def test_a_mosaic_that_contradicts_itself_is_refused(elements, word, tmp_path):
-    with pytest.raises(InputError, match=word):
-        read_dicom(save(mosaic(classic(), 3, csa=csa_header(elements)), tmp_path / "a.dcm"))
-
-
-def test_several_mosaics_are_contrasts_in_order_of_their_acquisition(tmp_path):
-    place = folder_of(
-        tmp_path, *(mosaic(classic(te=30.0, AcquisitionNumber=n, InstanceNumber=n, RescaleSlope=n), 4) for n in (3, 1, 2))
-    )
-    images = read_dicom(place)
-    assert images.data.shape == (3, 4, 2, 3)
-    assert images.data[:, 0, 0, 0].tolist() == [900.0, 1800.0, 2700.0]
+# --- enhanced files
 
 
 def test_enhanced_frames_of_one_time_point_in_several_files(tmp_path):

@@ -86,6 +86,9 @@ def open_dicom(path: str | Path) -> Any:
         found = {keyword: dataset.get(keyword) for keyword in (*_REQUIRED, "NumberOfFrames", "HighBit")}
         found["SOPClassUID"] = found["SOPClassUID"] or dataset.file_meta.get("MediaStorageSOPClassUID")
         whole, mixed = _measure(dataset, None if syntax == DEFLATED else size)
+    for keyword in ("SOPClassUID", "SeriesInstanceUID", "PhotometricInterpretation"):
+        if not isinstance(found[keyword] or "", str):
+            raise InputError(path, f"has {keyword} that is no text", _HINT)
     _check_class(found, syntax, path)
     if not whole:
         raise InputError(path, "ends in the middle of an element, so it is cut", _HINT)

@@ -102,7 +102,8 @@ def _classic(dataset: Any, file: int, path: Path) -> Iterator[Frame]:
     if not is_mosaic(dataset):
         yield frame
         return
-    for tile in read_tiles(dataset, path, frame.position, frame.orientation, frame.spacing, frame.thickness):
+    distance = frame.thickness if frame.distance is None else frame.distance
+    for tile in read_tiles(dataset, path, frame.position, frame.orientation, frame.spacing, distance):
         yield replace(frame, position=tile.position, size=tile.size, corner=(tile.row, tile.column))
 
 
@@ -176,7 +177,7 @@ class _Facts:
             position=self.vector("ImagePositionPatient", 3),
             orientation=orientation,
             spacing=(float(spacing[0]), float(spacing[1])),
-            thickness=distance or self.number("SliceThickness"),
+            thickness=abs(distance) if distance else self.number("SliceThickness"),
             slope=1.0 if slope is None else slope,
             intercept=self.number("RescaleIntercept") or 0.0,
             tr=self.time("RepetitionTime"),

@@ -145,8 +145,8 @@ def _info(uid: str, files: list[tuple[Path, Any]]) -> SeriesInfo:
     return SeriesInfo(
         uid=uid,
         number=number if isinstance(number, int) else None,
-        description=str(description or ""),
-        modality=str(modality or ""),
+        description=description if isinstance(description, str) else "",
+        modality=modality if isinstance(modality, str) else "",
         n_files=len(files),
         n_frames=sum(n_frames(d) for _, d in files),
         paths=tuple(p for p, _ in files),

@@ -47,7 +47,9 @@ class Tile:
 
 def is_mosaic(dataset: Any) -> bool:
     """Whether the image type says so."""
-    return "MOSAIC" in list(dataset.get("ImageType") or [])
+    with pydicom_errors("DICOM file"):
+        words = dataset.get("ImageType")
+    return hasattr(words, "__len__") and "MOSAIC" in words
 
 
 def read_tiles(

@@ -34,9 +34,7 @@ def notes_about(datasets: Sequence[Any], what: str) -> list[str]:
     ]
     if any(fact["PhotometricInterpretation"] == "MONOCHROME1" for fact in facts):
         notes.append("MONOCHROME1: values are kept, only their display is inverted")
-    lossy = sum(
-        str(fact["LossyImageCompression"] or "") == "01" or uid in _LOSSY for fact, uid in zip(facts, syntaxes, strict=True)
-    )
+    lossy = sum(fact["LossyImageCompression"] == "01" or uid in _LOSSY for fact, uid in zip(facts, syntaxes, strict=True))
     if lossy:
         notes.append(f"the pixels of {lossy} files were compressed with loss")
     tilts = {float(t) for fact in facts if isinstance(t := fact["GantryDetectorTilt"], (int, float)) and t}

@@ -137,11 +137,11 @@ def _meta(dataset: Any, n_files: int, what: str) -> dict[str, Any]:
         found = {key: dataset.get(keyword) for key, keyword in keywords.items()}
     meta: dict[str, Any] = {"files": n_files}
     for key, value in found.items():
-        if value in (None, ""):
-            continue
         if key == "field_strength":
             if isinstance(value, (int, float)) and np.isfinite(value):
                 meta[key] = float(value)
-        else:
-            meta[key] = value if isinstance(value, str) else "; ".join(map(str, value))
+            continue
+        words = [value] if isinstance(value, str) else list(value) if hasattr(value, "__len__") else []
+        if words and all(isinstance(word, str) and word for word in words):
+            meta[key] = "; ".join(words)
     return meta
