@@ -149,7 +149,8 @@ def _states_labels(path: str | Path) -> bool:
     """Whether a file of no kind of its own holds the annotations of a data set: COCO's JSON, or questions in JSON Lines."""
     from medcore.datasets.opener import recognise_dataset
 
-    return Path(path).is_file() and recognise_dataset(path) in (["coco"], ["vqa"])
+    file = Path(path)
+    return file.is_file() and file.suffix.lower() != ".csv" and recognise_dataset(file) in (["coco"], ["vqa"])
 
 
 def _times(times: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medcore.datasets import EDGES, CocoDetection, Dataset
-from medcore.datasets.findings import MAX_SHOWN
+from medcore.datasets.boxes import MAX_SHOWN
 from medcore.errors import ConfigError, InputError
 
 BOX = st.tuples(st.floats(0, 28), st.floats(0, 18), st.floats(0.01, 30), st.floats(0.01, 20)).map(

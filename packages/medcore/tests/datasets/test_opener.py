@@ -225,3 +225,16 @@ def test_odd_archives_are_no_data_sets(tmp_path, content):
     (tmp_path / "x.bin").write_bytes(content)
     with pytest.raises(InputError, match="holds no data set of a known kind"):
         open_dataset(tmp_path / "x.bin")
+
+
+def test_other_files_of_lines_are_no_questions(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n')
+    assert recognise_dataset(log) == []
+    assert find_datasets(tmp_path) == []
+    log.write_text('{"question": "Is it?", "answer": "no"}\n')
+    with pytest.raises(InputError, match="line 1: has image = None"):
+        open_dataset(log)
+    log.write_text('{"question": \n')
+    with pytest.raises(InputError, match="line 1: is not valid JSON"):
+        open_dataset(log)

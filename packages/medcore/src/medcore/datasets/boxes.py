@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool
 
 Box = tuple[float, float, float, float]
+MAX_SHOWN = 50
+"""Faults of one kind that are told one by one."""
 
 
 def tight_box(mask: Bool[np.ndarray, "y x"]) -> Box | None:
@@ -32,3 +34,28 @@ def cut_box(box: Box, height: int, width: int) -> Box | None:
     x0, y0, x1, y1 = box
     x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
+
+
+class BoxFaults:
+    """What is wrong with the boxes of a data set, by kind, so that a hundred thousand faults of one kind do not fill its card."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[str]] = {}
+        self._left: dict[str, int] = {}
+
+    def add(self, kind: str, sentence: str) -> None:
+        """Note a fault; `kind` completes "and 3 more ..."."""
+        own = self._found.setdefault(kind, [])
+        if len(own) < MAX_SHOWN:
+            own.append(sentence)
+        else:
+            self._left[kind] = self._left.get(kind, 0) + 1
+
+    def sentences(self) -> tuple[str, ...]:
+        """All that were kept, and how many were not."""
+        told: list[str] = []
+        for kind, own in self._found.items():
+            told += own
+            if left := self._left.get(kind):
+                told.append(f"and {left} more {kind}")
+        return tuple(told)

@@ -11,8 +11,7 @@ from typing import Any
 
 from medcore.atomic import sha256_file
 from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, tally
-from medcore.datasets.boxes import Box, box_problem, cut_box
-from medcore.datasets.findings import Findings
+from medcore.datasets.boxes import Box, BoxFaults, box_problem, cut_box
 from medcore.datasets.images import SUFFIXES, file_inside, files_in, folder_of, image_size, read_image
 from medcore.datasets.origin import NOT_STATED, find_origin, one_line
 from medcore.datasets.strict_json import check_number, check_text, check_whole, load_json
@@ -82,8 +81,8 @@ class CocoDetection(AnnotatedImages):
         if check_sizes:
             for i in range(len(self._files)):
                 self._check_size(i, image_size(self._files[i]))
-        findings = Findings()
-        boxes = content.boxes(self._entries, named, known, findings)
+        faults = BoxFaults()
+        boxes = content.boxes(self._entries, named, known, faults)
         annotations = [
             Annotation(
                 sample_id=entry.name,
@@ -106,7 +105,7 @@ class CocoDetection(AnnotatedImages):
             source=content.source() if origin.source == NOT_STATED else origin.source,
             sha256={file.name: sha256_file(file)},
             box_convention=EDGES,
-            faults=findings.sentences(),
+            faults=faults.sentences(),
             notes=_notes(annotations),
         )
         super().__init__(annotations, card)
@@ -192,7 +191,7 @@ class _Content:
         return found
 
     def boxes(
-        self, entries: Sequence[_Entry], named: Mapping[Any, str], known: Sequence[str], findings: Findings
+        self, entries: Sequence[_Entry], named: Mapping[Any, str], known: Sequence[str], faults: BoxFaults
     ) -> list[list[_Labelled]]:
         """Boxes of every image."""
         place = {entry.number: i for i, entry in enumerate(entries)}
@@ -213,7 +212,7 @@ class _Content:
             if crowd not in (0, 1):
                 raise InputError(where, f"has iscrowd = {ascii(crowd)[:40]}", "give 0 or 1")
             entry, label = entries[place[image]], named[category]
-            corners = _corners(item.get("bbox"), where, entry, f"annotation {number} ({label}) of {entry.name}", findings)
+            corners = _corners(item.get("bbox"), where, entry, f"annotation {number} ({label}) of {entry.name}", faults)
             if corners is not None and label in wanted:
                 found[place[image]].append(_Labelled(corners, label, crowd == 1))
         return found
@@ -312,7 +311,7 @@ def _holds(folder: Path, name: str) -> bool:
         return False
 
 
-def _corners(bbox: Any, where: str, entry: _Entry, shown: str, findings: Findings) -> Box | None:
+def _corners(bbox: Any, where: str, entry: _Entry, shown: str, faults: BoxFaults) -> Box | None:
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise InputError(where, f"has bbox = {ascii(bbox)[:60]}", "give [x, y, width, height]")
     x, y, width, height = (check_number(v, "bbox", where) for v in bbox)
@@ -322,7 +321,7 @@ def _corners(bbox: Any, where: str, entry: _Entry, shown: str, findings: Finding
     box = (x, y, x + width, y + height)
     problem = box_problem(box, entry.height, entry.width)
     if problem == "zero area":
-        findings.add("boxes of zero area", f"{shown} has zero area and is left out")
+        faults.add("boxes of zero area", f"{shown} has zero area and is left out")
         return None
     if problem is None:
         return box
@@ -331,7 +330,7 @@ def _corners(bbox: Any, where: str, entry: _Entry, shown: str, findings: Finding
         raise InputError(where, f"has {shown} outside its image of {entry.width} x {entry.height} pixels", _HINT)
     if max(abs(a - b) for a, b in zip(box, inner, strict=True)) > _ROUNDING * max(entry.width, entry.height):
         beyond = f"{shown} reaches beyond the image of {entry.width} x {entry.height} pixels and is cut at its border"
-        findings.add("boxes that reach beyond their image", beyond)
+        faults.add("boxes that reach beyond their image", beyond)
     return inner
 
 

@@ -189,7 +189,7 @@ def _kinds_of_file(path: Path) -> list[str]:
     if looks_like_coco(path):
         return ["coco"]
     # A damaged file goes to its reader, which says what is wrong with it.
-    return {".npz": ["medmnist"], ".jsonl": ["vqa"]}.get(suffix, [])
+    return ["medmnist"] if suffix == ".npz" else []
 
 
 def _kinds_of_folder(folder: Path) -> list[str]:

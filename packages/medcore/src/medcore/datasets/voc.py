@@ -17,7 +17,7 @@ from medcore.datasets.base import (
     count_classes,
     unique_ids,
 )
-from medcore.datasets.boxes import Box, box_problem, cut_box
+from medcore.datasets.boxes import Box, BoxFaults, box_problem, cut_box
 from medcore.datasets.images import ImageFolder, digest, files_in, folder_of, image_size, read_image, subfolder
 from medcore.datasets.origin import find_origin
 from medcore.errors import InputError
@@ -73,7 +73,7 @@ class VocFolder(AnnotatedImages):
         if not files:
             raise InputError(folder, "holds no XML annotations", "give a folder with Annotations/*.xml")
         images = ImageFolder(subfolder(folder, IMAGE_FOLDERS))
-        faults: list[str] = []
+        faults = BoxFaults()
         annotations, self._files = [], []
         for file in files:
             root = _parse(file)
@@ -97,7 +97,7 @@ class VocFolder(AnnotatedImages):
             source=origin.source,
             sha256={"all annotations": digest(files)},
             box_convention=EDGES,
-            faults=tuple(faults),
+            faults=faults.sentences(),
         )
         super().__init__(annotations, card)
 
@@ -153,7 +153,7 @@ def _number(parent: Any, tag: str, file: Path) -> float:
     return value
 
 
-def _boxes(root: Any, file: Path, image: Path, one_based: bool, faults: list[str]) -> tuple[tuple[Box, ...], tuple[str, ...]]:
+def _boxes(root: Any, file: Path, image: Path, one_based: bool, faults: BoxFaults) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     height, width = image_size(image)
     if root.find("size") is not None:
         stated = tuple(int(_number(root.find("size"), tag, file)) for tag in ("height", "width"))
@@ -176,11 +176,12 @@ def _boxes(root: Any, file: Path, image: Path, one_based: bool, faults: list[str
             if inner is None:
                 raise InputError(file, f"has the box {shown} outside its image of {width} x {height} pixels", _HINT)
             x0, y0, x1, y1 = inner
-            faults.append(
-                f"{file.name}: the box {shown} reaches beyond the image of {width} x {height} pixels and is cut at its border"
+            faults.add(
+                "boxes that reach beyond their image",
+                f"{file.name}: the box {shown} reaches beyond the image of {width} x {height} pixels and is cut at its border",
             )
         elif problem:
-            faults.append(f"{file.name}: the box {shown} has zero area and is left out")
+            faults.add("boxes of zero area", f"{file.name}: the box {shown} has zero area and is left out")
             continue
         boxes.append((x0, y0, x1, y1))
         labels.append(name)

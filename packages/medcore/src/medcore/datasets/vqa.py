@@ -126,14 +126,23 @@ def read_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def looks_like_vqa(file: Path) -> bool:
-    """Whether the first line of a file seems to be a question about an image."""
+    """Whether the first line of a file seems to be a question about an image; of a ``.jsonl`` file also a line that is no object."""
     try:
         with file.open("rb") as stream:
             head = stream.read(1 << 16).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError:
         return False
     line = head.split(b"\n", 1)[0]
-    return line.startswith(b"{") and b'"question"' in line and b'"image"' in line
+    fields = sum(key in line for key in (b'"image"', b'"question"', b'"answer"'))
+    if line.startswith(b"{") and fields > 1:
+        return True
+    if file.suffix.lower() != ".jsonl":
+        return False
+    try:
+        parse_object(line, "")
+    except InputError:
+        return True  # a damaged file goes to its reader, which says what is wrong with it
+    return False
 
 
 def _find_lines(path: Path) -> Path:
