@@ -68,6 +68,8 @@ def open_image(path: Path) -> Any:
         uid = str(dataset.get("SOPClassUID") or "")
         missing = [k for k in _NEEDED if not str(dataset.get(k) or "")]
         whole = _is_whole(dataset)
+    if not uid:
+        raise InputError(path, "lacks SOPClassUID, so it is cut", _HINT)
     name = UID_dictionary.get(uid, ("an object of an unknown class",))[0]
     if uid != _PARAMETRIC_MAP and "Image Storage" not in name:
         raise NotTakenError(path, name)

@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 _WORD = re.compile(r"[A-Z0-9_ ]{0,16}")
@@ -51,9 +51,9 @@ def listed(value: Any) -> list[Any]:
     """The values of an element, without those that are empty."""
     if value is None or value == "":
         return []
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value]
-    return list(value)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return list(value)
+    return [value]
 
 
 def aggregate_age(text: str) -> str | None:
@@ -95,7 +95,8 @@ def _meanings() -> dict[tuple[str, str], str]:
     table: dict[tuple[str, str], str] = {}
     for scheme in ("DCM", "SCT", "UCUM"):
         for entries in concepts[scheme].values():
-            table |= {(scheme, code): meaning for code, (meaning, _) in entries.items()}
+            for code, (meaning, _) in entries.items():  # some have several meanings: the shortest is the one in use
+                table[scheme, code] = min(table.get((scheme, code), meaning), meaning, key=len)
     for old, new in mapping["SRT"].items():
         if ("SCT", new) in table:
             table["SRT", old] = table["SCT", new]
