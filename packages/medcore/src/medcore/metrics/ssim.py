@@ -61,8 +61,8 @@ def ssim_w11(
     variant="gauss11",
     direction="higher",
     definition="as ssim, with Gaussian windows (sigma 1.5 pixels, cut to 11 x 11) and moments with 1/n",
-    source="Wang et al. 2004, doi 10.1109/TIP.2003.819861, as published; defaults of torchmetrics and MONAI but for the data range",
-    referee="torchmetrics; scikit-image",
+    source="Wang et al. 2004, doi 10.1109/TIP.2003.819861, as published; windows of torchmetrics (but no reflected borders) and MONAI",
+    referee="scikit-image; torchmetrics inside the border",
 )
 def ssim_gauss(
     reference: Values, estimate: Values, *, data_range: float | None = None, mask: Mask = None, nan: Nan = "refuse"
