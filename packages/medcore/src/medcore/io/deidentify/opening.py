@@ -65,16 +65,16 @@ def open_image(path: Path) -> Any:
         raise InputError(path, f"is stored with the transfer syntax {syntax[:64]!r}", "convert it to explicit little endian")
     with pydicom_errors(path, "is damaged DICOM"):
         dataset = pydicom.dcmread(path)
+        whole = _is_whole(dataset)
         uid = str(dataset.get("SOPClassUID") or "")
         missing = [k for k in _NEEDED if not str(dataset.get(k) or "")]
-        whole = _is_whole(dataset)
-    if not uid:
-        raise InputError(path, "lacks SOPClassUID, so it is cut", _HINT)
+    if not (uid and whole):
+        raise InputError(path, "ends in the middle of an element" if uid else "lacks SOPClassUID, so it is cut", _HINT)
     name = UID_dictionary.get(uid, ("an object of an unknown class",))[0]
     if uid != _PARAMETRIC_MAP and "Image Storage" not in name:
         raise NotTakenError(path, name)
-    if missing or not whole:
-        raise InputError(path, f"lacks {', '.join(missing)}" if missing else "ends in the middle of an element", _HINT)
+    if missing:
+        raise InputError(path, f"lacks {', '.join(missing)}", _HINT)
     with pydicom_errors(path):
         _check_pixels(dataset, path)
     return dataset
