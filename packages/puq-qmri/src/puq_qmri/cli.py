@@ -16,6 +16,7 @@ from puq_qmri.commands import (
     given_times,
     is_empty,
     pipeline_settings,
+    reconstruction_settings,
     replica_progress,
     say_maps,
     say_plan,
@@ -27,17 +28,24 @@ app = commandline.application(
 )
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
-Scan = Annotated[Path, typer.Argument(help="K-space: ISMRMRD (.h5, .mrd) or a complex .npy array.")]
+Scan = Annotated[Path, typer.Argument(help="K-space: ISMRMRD, fastMRI, BART cfl, Siemens twix, or a complex .npy array.")]
 Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
 Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
-Method = Annotated[Literal["cg-sense", "adjoint"], typer.Option(help="How images are made.")]
+Method = Annotated[Literal["cg-sense", "subspace", "adjoint"], typer.Option(help="How images are made.")]
 Uncertainty = Annotated[Literal["pseudo-replica", "none"], typer.Option(help="How the noise of the images is measured.")]
 Replicas = Annotated[int, typer.Option(min=2, help="Repetitions of pseudo-replica.")]
 Iterations = Annotated[
     int | None, typer.Option(min=1, help="Most iterations of cg-sense, by default as many as it needs up to a bound.")
 ]
 Regularisation = Annotated[float | None, typer.Option(min=0, help="Tikhonov weight of cg-sense, by default a small one.")]
+Components = Annotated[
+    int | None, typer.Option(min=1, help="Temporal components of subspace, by default as many as the model's signals need.")
+]
+Discrepancy = Annotated[
+    float | None,
+    typer.Option(min=0, help="Strength of the wavelets of subspace: 0 none, 1 as far as the noise allows; by default 0.3."),
+]
 Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(help="Non-uniform Fourier transform.")]
 
 
@@ -143,10 +151,13 @@ def recon(
     scan: Scan,
     output: Output,
     method: Method = "cg-sense",
+    model: Annotated[str | None, typer.Option(help="Signal model of subspace; by default that of the times.")] = None,
     uncertainty: Uncertainty = "pseudo-replica",
     replicas: Replicas = 32,
     iterations: Iterations = None,
     regularisation: Regularisation = None,
+    components: Components = None,
+    discrepancy: Discrepancy = None,
     backend: Backend = "auto",
     te: Te = None,
     ti: Ti = None,
@@ -158,7 +169,8 @@ def recon(
     from puq_qmri.report import images_report
     from puq_qmri.results import write_result
 
-    settings = pipeline_settings(run, method, uncertainty, replicas, iterations, regularisation, backend, None, device)
+    chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
+    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device)
     record = start_record(run, "recon", settings, [scan], output)
     kspace = open_scan(scan, given_times(te, ti))
     if run.dry_run:
@@ -247,6 +259,8 @@ def run_command(
     replicas: Replicas = 32,
     iterations: Iterations = None,
     regularisation: Regularisation = None,
+    components: Components = None,
+    discrepancy: Discrepancy = None,
     backend: Backend = "auto",
     te: Te = None,
     ti: Ti = None,
@@ -258,7 +272,8 @@ def run_command(
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
 
-    settings = pipeline_settings(run, method, uncertainty, replicas, iterations, regularisation, backend, model, device)
+    chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
+    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device)
     record = start_record(run, "run", settings, [scan], output)
     kspace = open_scan(scan, given_times(te, ti))
     name = resolve_model(model, kspace)

@@ -9,6 +9,7 @@ from medcore.commandline import Invocation
 
 if TYPE_CHECKING:
     from puq_qmri.pipeline import PipelineSettings
+    from puq_qmri.reconstruction import ReconstructionSettings
 
 
 def start_record(run: Invocation, command: str, settings: Any, inputs: list[Path], output: Path) -> Any:
@@ -31,25 +32,34 @@ def is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def pipeline_settings(
-    run: Invocation,
+def reconstruction_settings(
     method: Any,
-    uncertainty: Any,
-    replicas: int,
     iterations: int | None,
     regularisation: float | None,
+    components: int | None,
+    discrepancy: float | None,
     backend: Any,
-    model: str | None,
-    device: str,
-) -> PipelineSettings:
+) -> ReconstructionSettings:
     """Settings with the options that were given; the others keep their own defaults."""
-    from puq_qmri.pipeline import PipelineSettings
     from puq_qmri.reconstruction import ReconstructionSettings
 
-    given: dict[str, Any] = {"max_iterations": iterations, "regularisation": regularisation}
-    chosen = {key: value for key, value in given.items() if value is not None}
+    given: dict[str, Any] = {
+        "max_iterations": iterations,
+        "regularisation": regularisation,
+        "components": components,
+        "discrepancy": discrepancy,
+    }
+    return ReconstructionSettings(method=method, backend=backend, **{k: v for k, v in given.items() if v is not None})
+
+
+def pipeline_settings(
+    run: Invocation, reconstruction: ReconstructionSettings, uncertainty: Any, replicas: int, model: str | None, device: str
+) -> PipelineSettings:
+    """Settings of the whole method."""
+    from puq_qmri.pipeline import PipelineSettings
+
     return PipelineSettings(
-        reconstruction=ReconstructionSettings(method=method, backend=backend, **chosen),
+        reconstruction=reconstruction,
         uncertainty=uncertainty,
         n_replicas=replicas,
         model=model,
