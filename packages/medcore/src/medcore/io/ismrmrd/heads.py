@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from medcore.errors import InputError
+from medcore.io.hdf5_table import Table
 from medcore.io.ismrmrd.layout import AUXILIARY, CALIBRATION, CALIBRATION_AND_IMAGING, NOISE
-from medcore.io.limits import check_size
 
 COUNTER_NAMES = (
     "kspace_encode_step_1",
@@ -38,7 +36,7 @@ _NUMBERS = {
     "dimensions": "trajectory_dimensions",
 }
 _REQUIRED = {"samples", "channels"}
-_BLOCK, _BLOCK_BYTES = 8192, 2 << 20
+_BLOCK = 8192
 _HINT = "give an ISMRMRD file, or get another copy of it"
 
 
@@ -92,32 +90,22 @@ class Heads:
         return int(values[0])
 
 
-def read_heads(rows: h5py.Dataset, path: Path) -> Heads:
-    """Read all heads of the readout table `rows`.
+def read_heads(table: Table) -> Heads:
+    """The heads of all readouts of a table.
 
     Raises
     ------
     InputError
-        If the table is not one of readouts or claims more than its file can hold.
+        If the table is not one of readouts.
     """
-    names = rows.dtype.names if isinstance(rows, h5py.Dataset) else None
-    if names is None or not {"head", "data"} <= set(names) or rows.ndim != 1 or rows.shape[0] == 0:
+    path = table.path
+    if not {"head", "data"} <= set(table.names) or len(table) == 0:
         raise InputError(path, "has no table of readouts", _HINT)
-    check_size(path, rows.shape, rows.dtype.itemsize, path.stat().st_size)
-    blocks = [_block(head, path) for head in _all_heads(rows)]
+    heads = table.column("head")
+    blocks = [_block(heads[start : start + _BLOCK], path) for start in range(0, len(table), _BLOCK)]
     columns: dict[str, Any] = {key: np.concatenate([b[key] for b in blocks]) for key in blocks[0] if key != "counters"}
     counters = {name: np.concatenate([b["counters"][name] for b in blocks]) for name in COUNTER_NAMES}
-    return Heads(index=np.arange(rows.shape[0]), counters=counters, **columns)
-
-
-def _all_heads(rows: h5py.Dataset) -> Iterator[NDArray[Any]]:
-    """Heads in blocks; whole rows are read, because h5py keeps the samples for ever where one field is read alone (its issue 2374)."""
-    start, at_once = 0, 16
-    while start < rows.shape[0]:
-        block = rows[start : start + at_once]
-        size = block.nbytes + sum(getattr(values, "nbytes", 0) for values in block["data"])
-        start, at_once = start + len(block), min(_BLOCK, max(1, _BLOCK_BYTES * len(block) // size))
-        yield block["head"].copy()
+    return Heads(index=np.arange(len(table)), counters=counters, **columns)
 
 
 def _block(head: NDArray[Any], path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from medcore.errors import InputError
 from medcore.io.geometry import affine_from_vectors, centred_affine
 from medcore.io.hdf5 import as_complex, children, member, open_hdf5
+from medcore.io.hdf5_table import Table
 from medcore.io.images import check_seconds
 from medcore.io.ismrmrd.contrasts import choose, distinct, match_times, number_contrasts, one_slice
 from medcore.io.ismrmrd.gridding import grid_lines, lost_readouts
@@ -65,26 +66,26 @@ def read_ismrmrd(
         If the file is missing, damaged, reaches into other files, or contradicts itself; or lacks readouts, with `strict`.
     """
     path = Path(path)
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, path.open("rb") as stream:
         group = member(file, dataset, path)
         if not isinstance(group, h5py.Group):
             raise InputError(path, f"has no group {dataset!r}", "name the group that holds xml and data")
-        header = parse_header(_xml(group, path), path)
-        rows = _rows(group, path)
-        heads = read_heads(rows, path)
+        header = parse_header(read_xml(member(group, "xml", path), stream, path), path)
+        table = _table(group, stream, path)
+        heads = read_heads(table)
         wanted, notes = image_rows(heads)
         if not wanted.any():
             raise InputError(path, "holds no readout of an image", "give the measurement, not only its noise scan")
         image = one_slice(heads.take(wanted), slice_index, path)
         coils = _coils(coils, image.uniform("channels", path), path)
-        noise = _noise(rows, heads.take(noise_rows(heads)), coils, path)
+        noise = _noise(table, heads.take(noise_rows(heads)), coils, path)
         contrast, keys = number_contrasts(image)
         image, contrast, chosen = choose(image, contrast, contrasts, len(keys), path)
-        samples = _samples(rows, image, header, contrast, coils, trajectory_unit, path)
+        samples = _samples(table, image, header, contrast, coils, trajectory_unit, path)
         lost = samples.pop("lost")
         if lost and strict:
             raise InputError(path, lost.sentence(), "get a complete copy, or read it without strict")
-        notes += storage_notes(rows, path) + samples.pop("notes") + ([lost.sentence()] if lost else [])
+        notes += storage_notes(table) + samples.pop("notes") + ([lost.sentence()] if lost else [])
         affine, geometry_notes = _affine(group, image, header, path)
         if "mask" in group and samples.get("traj") is None:
             samples["mask"] = _named_array(group, "mask", path, chosen).astype(bool)
@@ -117,20 +118,25 @@ def read_ismrmrd(
     )
 
 
-def _xml(group: h5py.Group, path: Path) -> bytes:
-    node = member(group, "xml", path)
+def read_xml(node: Any, stream: BinaryIO, path: Path) -> bytes:
+    """The XML header, stored as one text of any kind."""
     if not isinstance(node, h5py.Dataset) or node.size != 1 or node.dtype.itemsize > MAX_XML_BYTES:
         raise InputError(path, "has no readable XML header", "get another copy of the file")
+    if node.dtype.hasobject:
+        return Table(node, stream, path).values("", 0).tobytes()
     value = np.asarray(node[()]).ravel()[0]
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
-def _rows(group: h5py.Group, path: Path) -> Any:
+def _table(group: h5py.Group, stream: BinaryIO, path: Path) -> Table:
     """The table of readouts; a file of reconstructed images has none."""
     images = [name for name, item in children(group) if isinstance(item, h5py.Group) and {"data", "header"} <= set(item)]
     if "data" not in group and images:
         raise InputError(path, f"holds reconstructed images ({', '.join(images[:5])}) and no readouts", "give the raw data")
-    return member(group, "data", path)
+    node = member(group, "data", path)
+    if not isinstance(node, h5py.Dataset) or node.ndim != 1 or node.dtype.names is None or node.shape[0] == 0:
+        raise InputError(path, "has no table of readouts", "give an ISMRMRD file, or get another copy of it")
+    return Table(node, stream, path)
 
 
 def _coils(wanted: Sequence[int] | None, n: int, path: Path) -> list[int]:
@@ -141,20 +147,20 @@ def _coils(wanted: Sequence[int] | None, n: int, path: Path) -> list[int]:
     return chosen
 
 
-def _noise(rows: h5py.Dataset, heads: Heads, coils: list[int], path: Path) -> NDArray[np.complex64] | None:
+def _noise(table: Table, heads: Heads, coils: list[int], path: Path) -> NDArray[np.complex64] | None:
     """All noise readouts one after the other, (coil, sample); they may differ in length."""
     parts = []
     for length in np.unique(heads.samples):
         same = heads.take(heads.samples == length)
         check_size(path, (len(same), same.uniform("channels", path), int(length)), 8, path.stat().st_size)
-        blocks = sample_blocks(rows, same, path, coils)
+        blocks = sample_blocks(table, same, coils)
         parts += [(same.index[w], s) for where, block in blocks for w, s in zip(where, block, strict=True)]
     ordered = [samples for _, samples in sorted(parts, key=lambda part: int(part[0]))]
     return np.concatenate(ordered, axis=-1) if ordered else None
 
 
 def _samples(
-    rows: h5py.Dataset,
+    table: Table,
     heads: Heads,
     header: Header,
     contrast: Int[np.ndarray, "readout"],
@@ -164,16 +170,16 @@ def _samples(
 ) -> dict[str, Any]:
     dims = heads.uniform("dimensions", path)
     if header.trajectory == "cartesian" or (header.trajectory == "epi" and dims == 0):
-        blocks = sample_blocks(rows, heads, path, coils)
+        blocks = sample_blocks(table, heads, coils)
         data, mask, notes = grid_lines(blocks, heads, header, contrast, len(coils), path)
         return {"data": data, "mask": mask, "notes": notes, "lost": lost_readouts(heads, header, contrast)}
     if dims == 0:
         raise InputError(path, f"is {header.trajectory} and stores no trajectory", "store the trajectory with every readout")
-    return _spokes(rows, heads, header, contrast, coils, unit, path)
+    return _spokes(table, heads, header, contrast, coils, unit, path)
 
 
 def _spokes(
-    rows: h5py.Dataset,
+    table: Table,
     heads: Heads,
     header: Header,
     contrast: Int[np.ndarray, "readout"],
@@ -193,9 +199,9 @@ def _spokes(
     spoke = np.empty(len(heads), dtype=np.int64)
     spoke[order] = np.arange(order.shape[1])
     data = np.empty(shape, dtype=np.complex64)
-    for where, block in sample_blocks(rows, heads, path, coils):
+    for where, block in sample_blocks(table, heads, coils):
         data[contrast[where], :, spoke[where]] = block
-    traj, notes = in_radians(trajectory_points(rows, heads, path), header.matrix, unit or header.trajectory_unit, path)
+    traj, notes = in_radians(trajectory_points(table, heads), header.matrix, unit or header.trajectory_unit, path)
     return {"data": data, "traj": traj[order], "notes": notes, "lost": lost}
 
 

@@ -110,7 +110,7 @@ def _acceleration(kspace: KSpace, limits: dict[str, Limit]) -> tuple[int, int] |
     """Acceleration along z and y where the mask has one, so that a reader can name readouts that were lost later."""
     if not kspace.is_cartesian or kspace.mask is None:
         return 1, 1
-    lines = kspace.mask.any(axis=-1)
+    lines = np.asarray(kspace.mask.any(axis=-1))
     planes = max(1, int(lines[0].any(axis=1).sum()))
     factors = max(1, round(kspace.matrix[0] / planes)), max(1, round(kspace.matrix[1] * planes / int(lines[0].sum())))
     return None if lost_lines(lines, limits, factors) else factors

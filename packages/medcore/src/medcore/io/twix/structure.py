@@ -146,7 +146,8 @@ def read_protocol(file: BinaryIO, measurement: Measurement, path: Path) -> tuple
     length, count = struct.unpack_from("<II", head)
     file.seek(measurement.start)
     content = file.read(length)
-    buffers, place = {}, 8
+    buffers: dict[str, str] = {}
+    place = 8
     for _ in range(count):
         stop = content.find(b"\0", place, place + _MAX_NAME)
         if stop < 0 or stop + 5 > length:
@@ -171,7 +172,8 @@ def head_type(*, new: bool) -> np.dtype[Any]:
         from twixtools import mdh_def
     except ImportError as error:
         raise MissingExtraError("twixtools", "medcore[twix]", "reading Siemens raw data") from error
-    return np.dtype(mdh_def.Scan_header if new else mdh_def.VB17_header)
+    kind: np.dtype[Any] = np.dtype(mdh_def.Scan_header if new else mdh_def.VB17_header)
+    return kind
 
 
 def read_blocks(file: BinaryIO, measurement: Measurement, start: int, path: Path) -> Blocks:
@@ -184,7 +186,8 @@ def read_blocks(file: BinaryIO, measurement: Measurement, start: int, path: Path
     """
     kind = head_type(new=measurement.new)
     size = kind.itemsize
-    place, kept, offsets = start, bytearray(), []
+    place, kept = start, bytearray()
+    offsets: list[int] = []
     flags_at, samples_at, channels_at = (kind.fields[n][1] for n in ("EvalInfoMask", "SamplesInScan", "UsedChannels"))  # type: ignore[index]
     while place + size <= measurement.end:
         head = os.pread(file.fileno(), size, place)
