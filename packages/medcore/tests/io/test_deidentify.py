@@ -309,8 +309,12 @@ def test_only_known_codes_stay_with_the_meaning_of_the_dictionary(tmp_path: Path
     brain, home = Dataset(), Dataset()
     brain.CodeValue, brain.CodingSchemeDesignator, brain.CodeMeaning = "12738006", "SCT", "the brain of Mr Meier"
     home.CodeValue, home.CodingSchemeDesignator, home.CodeMeaning = "MEIER", "99HOME", "Meier"
-    clean, content = _run(classic_dicom(AnatomicRegionSequence=[brain, home]), tmp_path)
-    assert [i.CodeMeaning for i in clean.AnatomicRegionSequence] == ["Brain"]
+    dataset = classic_dicom(AnatomicRegionSequence=[brain, home], RadionuclideCodeSequence=[copy.deepcopy(home)])
+    dataset.PatientOrientationCodeSequence = [copy.deepcopy(brain)]
+    clean, content = _run(dataset, tmp_path)
+    for sequence in (clean.AnatomicRegionSequence, clean.PatientOrientationCodeSequence):
+        assert [i.CodeMeaning for i in sequence] == ["Brain"]
+    assert "RadionuclideCodeSequence" not in clean
     assert b"eier" not in content
 
 

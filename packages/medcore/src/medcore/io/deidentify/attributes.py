@@ -20,7 +20,6 @@ class Action(Enum):
     WORD = "word"
     UID = "uid"
     SEQUENCE = "sequence"
-    CODES = "codes"
     EMPTY = "emptied"
     DATE = "date"
     TEXT = "text"
@@ -47,7 +46,7 @@ _WORDS = frozenset(
     {
         *("ImageType", "Modality", "FrameType", "PixelPresentation", "VolumetricProperties", "VolumeBasedCalculationTechnique"),
         *("ComplexImageComponent", "AcquisitionContrast", "ConversionType", "PresentationIntentType", "PresentationLUTShape"),
-        *("ContentLabel", "QuantityDefinitionSequence", "ValueType"),
+        *("ContentLabel", "ValueType"),
     }
 )
 _PLAIN_NUMBERS = frozenset(
@@ -63,13 +62,8 @@ _SEQUENCES = frozenset(
         *("ReferencedImageSequence", "SourceImageSequence", "ReferencedSeriesSequence", "ReferencedInstanceSequence"),
         *("DerivationImageSequence", "ReferencedImageEvidenceSequence", "ReferencedSOPSequence", "RealWorldValueMappingSequence"),
         *("QuantityDefinitionSequence", "ParametricMapFrameTypeSequence", "StudiesContainingOtherReferencedInstancesSequence"),
-    }
-)
-_CODES = frozenset(
-    {
         *("AnatomicRegionSequence", "AnatomicRegionModifierSequence", "DerivationCodeSequence", "PurposeOfReferenceCodeSequence"),
         *("MeasurementUnitsCodeSequence", "ConceptNameCodeSequence", "ConceptCodeSequence", "PrimaryAnatomicStructureSequence"),
-        *("ViewCodeSequence", "ViewModifierCodeSequence"),
     }
 )
 # Type 2: they must be there, possibly empty. Always written.
@@ -103,7 +97,12 @@ _DEVICE = frozenset(
 _REQUIRED_DEVICE = _DEVICE - {"StationName", "GantryID", "DetectorID", "SequenceName", "MultiCoilConfiguration"}
 _DESCRIPTIONS = frozenset({"SeriesDescription", "StudyDescription", "ProtocolName"})
 _PATIENT = {"PatientSex": Action.WORD, "PatientAge": Action.AGE, "PatientSize": Action.NUMBER, "PatientWeight": Action.NUMBER}
-_BYTES = frozenset({"PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"})
+_BYTES = frozenset(
+    {
+        *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+        *(f"{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+    }
+)
 _PATTERNS = frozenset({"ImagedNucleus", "RescaleType"})
 _LABELS = frozenset({"StackID", "LUTLabel"})
 
@@ -129,7 +128,6 @@ def action_for(keyword: str, group: int, kind: str, options: DeidentifyOptions, 
         (_EMPTY, Action.EMPTY),
         (_UIDS, Action.UID),
         (_SEQUENCES, Action.SEQUENCE),
-        (_CODES, Action.CODES),
         (_WORDS, Action.WORD),
         (_PLAIN_NUMBERS, Action.NUMBER),
         (_BYTES, Action.BYTES),

@@ -94,8 +94,8 @@ class Cleaner:
         if action is Action.BYTES:
             clean.add(_same(element, element.value))
             return "kept"
-        if action in (Action.SEQUENCE, Action.CODES):
-            return self._sequence(action, element, clean, depth)
+        if action is Action.SEQUENCE:
+            return self._sequence(element, clean, depth)
         if action is Action.EMPTY:
             clean.add(_new(element, kind, [] if kind == "SQ" else ""))
             return "emptied"
@@ -107,9 +107,9 @@ class Cleaner:
             clean.add(_new(element, kind, values[0] if len(values) == 1 else values))
         return done
 
-    def _sequence(self, action: Action, element: Any, clean: Any, depth: int) -> str:
+    def _sequence(self, element: Any, clean: Any, depth: int) -> str:
         items = list(element.value)
-        kept = [_code_item(item) for item in items] if action is Action.CODES else [self._copy(item, depth + 1) for item in items]
+        kept = [_code_item(item) if "CodeValue" in item else self._copy(item, depth + 1) for item in items]
         kept = [item for item in kept if item is not None]
         if kept or not items:
             clean.add(_new(element, "SQ", kept))
