@@ -92,11 +92,11 @@ def _sidecar(text: str) -> Callable[[Path], Path]:
 
 
 def _mask_elsewhere(folder: Path) -> Path:
-    image = _good(folder)
+    _good(folder)
     moved = AFFINE.copy()
     moved[0, 3] = 0.05
     write_nifti(folder / "mask.nii", np.ones((4, 5, 6), np.uint8), moved)
-    return image
+    return folder
 
 
 def _tree(
@@ -139,6 +139,48 @@ def _link_out(folder: Path) -> None:
     image.symlink_to(outside)
 
 
+def _link_folder(folder: Path) -> None:
+    outside = folder.parents[2] / "outside"
+    folder.rename(outside)
+    folder.symlink_to(outside)
+
+
+def _link_sidecar(folder: Path) -> None:
+    sidecar = folder / "sub-01_echo-2_MESE.json"
+    outside = folder.parents[2] / "outside.json"
+    sidecar.rename(outside)
+    sidecar.symlink_to(outside)
+
+
+def _link_to_itself(folder: Path) -> None:
+    image = folder / "sub-01_echo-2_MESE.nii.gz"
+    image.unlink()
+    image.symlink_to(image)
+
+
+def _null_time(folder: Path) -> None:
+    (folder / "sub-01_echo-2_MESE.json").write_text('{"EchoTime": null}')
+
+
+def _two_sidecars(folder: Path) -> None:
+    (folder / "sub-01_MESE.json").write_text('{"FlipAngle": 90}')
+
+
+def _half(name: str) -> Callable[[Path], Path]:
+    """One half of a pair without the other."""
+
+    def make(folder: Path) -> Path:
+        import nibabel
+
+        nibabel.save(nibabel.Nifti1Pair(np.ones((6, 5, 4), np.float32), np.eye(4)), folder / "image.hdr")
+        for file in ("image.hdr", "image.img"):
+            if file != name:
+                (folder / file).unlink()
+        return folder / name
+
+    return make
+
+
 def _link_broken(folder: Path) -> None:
     image = folder / "sub-01_echo-2_MESE.nii.gz"
     image.unlink()
@@ -168,6 +210,8 @@ CASES: list[Case] = [
     Case(name="N2 text", make=_bytes(b"this is no image\n" * 40), words="is a|is of no kind|data set|text", command=CONVERT),
     Case(name="N3 header only", make=_changed(lambda c: c[:348]), words="is cut|no kind", command=CONVERT),
     Case(name="N4 cut in the voxels", make=_changed(lambda c: c[:-33]), words="is cut: it has", command=CONVERT),
+    Case(name="N4 header of a pair alone", make=_half("image.hdr"), words="put image.img beside it", command=CONVERT),
+    Case(name="N4 voxels of a pair alone", make=_half("image.img"), words="no kind", command=CONVERT),
     Case(name="N5 gzip cut", make=_changed(lambda c: c[:-40], "i.nii.gz"), words="cannot be decompressed|is cut", command=CONVERT),
     Case(name="N6 gzip with a wrong checksum", make=_changed(_flip_checksum, "i.nii.gz"), words="CRC", command=CONVERT),
     Case(name="N7 gzip bomb", make=_bomb, words="claims 864000000 bytes", command=CONVERT),
@@ -198,10 +242,17 @@ CASES: list[Case] = [
         name="N16 mask elsewhere",
         make=_mask_elsewhere,
         words="lies elsewhere than",
-        command=("metrics", "{path}", "{path}", "--mask", "{path}/../mask.nii"),
+        command=("metrics", "{path}/image.nii", "{path}/image.nii", "--mask", "{path}/mask.nii"),
     ),
     Case(name="B1 missing sidecar", make=_tree((0.01, None, 0.03)), words="has no EchoTime", expect="reported"),
     Case(name="B1 missing sidecar, converted", make=_tree((0.01, None, 0.03)), words="has no EchoTime", command=CONVERT),
+    Case(name="B1 no time in a sidecar", make=_tree(change=_null_time), words="has no EchoTime", command=CONVERT),
+    Case(
+        name="B1 two sidecars for one image",
+        make=_tree(change=_two_sidecars),
+        words="has two sidecars at one level",
+        command=CONVERT,
+    ),
     Case(name="B2 echo times in ms", make=_tree((10, 20, 30)), words="looks like milliseconds", command=CONVERT),
     Case(name="B3 inversion time 0", make=_tree((0, 0.5, 1.0), "IRT1"), words="InversionTime = 0", command=CONVERT),
     Case(name="B3 inversion time negative", make=_tree((0.1, -0.5, 1.0), "IRT1"), words="InversionTime = -0.5", command=CONVERT),
@@ -214,6 +265,17 @@ CASES: list[Case] = [
     Case(name="B5 missing echo", make=_tree(change=_drop("sub-01_echo-2_MESE.nii.gz")), words="lacks echo 2 of 3", command=CONVERT),
     Case(name="B6 other shape", make=_tree(change=_other_shape), words="another shape or position", command=CONVERT),
     Case(name="B7 link out of the data set", make=_tree(change=_link_out), words="leads out of the data set", command=CONVERT),
+    Case(name="B7 folder that leads out", make=_tree(change=_link_folder), words="anat: is a link that leads out", command=CONVERT),
+    Case(
+        name="B7 sidecar that leads out", make=_tree(change=_link_sidecar), words="json: is a link that leads out", command=CONVERT
+    ),
+    Case(name="B7 link to itself", make=_tree(change=_link_to_itself), words="is a link to nothing", command=CONVERT),
+    Case(
+        name="B8 output inside the input",
+        make=_tree(),
+        words="lies in the source folder",
+        command=("convert", "{path}", "{path}/sub-01/anat/sub-01_T2w.nii.gz"),
+    ),
     Case(name="B7 broken link", make=_tree(change=_link_broken), words="is a link to nothing", command=CONVERT),
     Case(name="B7 cycle of links", make=_tree(change=_link_cycle), words="no faults found", expect="read"),
     Case(name="B9 named for another subject", make=_tree(change=_named_for_another), words="another subject", command=CONVERT),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from medcore.errors import InputError, MedcoreError
 from medcore.io import read_nifti_series, write_nifti
-from medcore.io.bids import bids_faults, describe_bids, find_collections, is_bids, read_bids
+from medcore.io.bids import ParameterMap, bids_faults, describe_bids, find_collections, is_bids, read_bids, write_derivative
 from medcore.io.geometry import apart, same_place
 
 AFFINE = np.diag([1e-3, 1e-3, 2e-3, 1.0])
@@ -257,3 +257,57 @@ def test_any_change_of_sidecars_and_names_is_a_series_or_one_error(data, tmp_pat
     except MedcoreError:
         return
     assert np.isfinite(series.times["flip_angle"]).all()
+
+
+# --- derivatives
+
+
+def derivative(root, **options):
+    return write_derivative(
+        root / "derivatives" / "maps",
+        [ParameterMap(suffix="T2map", data=np.ones((2, 3, 4), np.float32))],
+        AFFINE,
+        subject="01",
+        force=True,
+        **options,
+    )
+
+
+def test_sources_become_uris_that_lead_to_the_images(root, second):
+    (path,) = derivative(root, sources=[second[0], "bids:raw:sub-01/anat/sub-01_echo-1_MESE.nii.gz"], source_dataset=root)
+    folder = root / "derivatives" / "maps"
+    stated = json.loads(path.with_name("sub-01_T2map.json").read_text())["Sources"]
+    assert stated == [f"bids:raw:sub-01/anat/sub-01_echo-{echo}_MESE.nii.gz" for echo in (2, 1)]
+    link = json.loads((folder / "dataset_description.json").read_text())["DatasetLinks"]["raw"]
+    assert link == "../.."
+    assert (folder / link / stated[0].removeprefix("bids:raw:")).samefile(second[0])
+    assert bids_faults(folder) == []
+    derivative(root, sources=[path])  # a map made of another of the same data set
+    assert json.loads(path.with_name("sub-01_T2map.json").read_text())["Sources"] == ["bids::sub-01/anat/sub-01_T2map.nii.gz"]
+    assert bids_faults(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("bids:other:sub-01/x.nii", "but DatasetLinks does not name 'other'"),
+        ("bids::sub-01/x.nii", "which does not exist"),
+        ("bids:raw:sub-01/x.nii", "which does not exist"),
+    ],
+)
+def test_sources_that_lead_nowhere_are_faults(root, source, fault):
+    derivative(root, sources=[source], source_dataset=root)
+    assert bids_faults(root / "derivatives" / "maps") == [f"sub-01_T2map.nii.gz: has the source {source}, {fault}"]
+
+
+def test_a_description_that_names_no_program_is_a_fault(root):
+    derivative(root)
+    path = root / "derivatives" / "maps" / "dataset_description.json"
+    stated = json.loads(path.read_text())
+    for wrong in ("medcore", [{"Version": "1"}], ["medcore"]):
+        path.write_text(json.dumps(stated | {"GeneratedBy": wrong}))
+        assert bids_faults(path.parent) == [
+            "dataset_description.json has a GeneratedBy that is no list of programs with their Name"
+        ]
+    path.write_text(json.dumps({k: v for k, v in stated.items() if k != "GeneratedBy"}))
+    assert bids_faults(path.parent) == ["dataset_description.json has no GeneratedBy"]

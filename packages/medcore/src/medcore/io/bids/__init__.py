@@ -1,7 +1,8 @@
 """The Brain Imaging Data Structure for quantitative MRI: collections in, parameter maps out."""
 
+from medcore.io.bids.checking import bids_faults, describe_bids
 from medcore.io.bids.collections import KINDS, Collection, find_collections, is_bids, subjects_of
-from medcore.io.bids.derivatives import ParameterMap, bids_faults, describe_bids, write_derivative
+from medcore.io.bids.derivatives import ParameterMap, write_derivative
 from medcore.io.bids.names import Name, parse_name
 from medcore.io.bids.reading import read_bids, read_collection
 

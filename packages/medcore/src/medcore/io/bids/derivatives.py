@@ -8,7 +8,7 @@ standard has no suffix for uncertainty; it is written as ``desc-std``, ``desc-lo
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcore.atomic import atomic_files, check_writable, json_bytes, write_json
-from medcore.errors import InputError, MedcoreError, OutputExistsError
-from medcore.io.bids.collections import KINDS, MAPS, Collection, find_collections, subjects_of
+from medcore.errors import InputError, OutputExistsError
 from medcore.io.bids.names import Name, check_label, parse_name
-from medcore.io.bids.paths import images_below
-from medcore.io.bids.sidecars import Sidecars
 from medcore.io.nifti import encode_nifti
 from medcore.io.sidecar import read_json, sidecar_path
 
@@ -33,8 +30,9 @@ UNITS = {
     "M0map": "arbitrary", "PDmap": "arbitrary",
 }  # fmt: skip
 """Units that the standard fixes."""
-_DESCRIBED = ("Name", "BIDSVersion", "DatasetType", "GeneratedBy")
-_PLAIN_DESCS = ("status", "chi2")
+SOURCE = "raw"
+"""Name of the data set that the images come from in the URIs of ``Sources``."""
+PLAIN_DESCS = ("status", "chi2")
 """Descriptions of values without the unit of their map."""
 
 
@@ -71,7 +69,7 @@ def write_derivative(
     subject: str,
     session: str | None = None,
     entities: Mapping[str, str] | None = None,
-    sources: Sequence[str] = (),
+    sources: Sequence[str | Path] = (),
     algorithm: str | None = None,
     reference: str | None = None,
     generated_by: Mapping[str, str] | None = None,
@@ -96,7 +94,7 @@ def write_derivative(
     entities
         Further entities of the names, for example ``{"acq": "fast"}``.
     sources
-        BIDS URIs or paths of the images the maps were made from.
+        BIDS URIs or paths of the images the maps were made from; paths in `source_dataset` or `folder` become URIs.
     algorithm, reference
         ``EstimationAlgorithm`` and ``EstimationReference``.
     generated_by
@@ -127,7 +125,7 @@ def write_derivative(
     planned = [(home / _name(m, base | dict(entities or {})), m) for m in maps]
     if len({p for p, _ in planned}) < len(planned) or not planned:
         raise InputError("maps", "are none or have one name twice", "give every map its own suffix or desc")
-    common: dict[str, Any] = {"Sources": list(sources)} if sources else {}
+    common: dict[str, Any] = {"Sources": _uris(sources, folder, source_dataset)} if sources else {}
     common |= {k: v for k, v in (("EstimationAlgorithm", algorithm), ("EstimationReference", reference)) if v is not None}
     sidecars = [dict(common) | dict(m.sidecar) | {"Units": _unit(m)} for _, m in planned]
     images = [path for path, _ in planned]
@@ -150,6 +148,20 @@ def _refuse_inside(folder: Path, source: str | Path | None) -> None:
         raise InputError(folder, f"lies in the source data set {source}", f"write to {Path(source) / 'derivatives'} or elsewhere")
 
 
+def _uris(sources: Sequence[str | Path], folder: Path, source: str | Path | None) -> list[str]:
+    """``bids:raw:...`` for paths in the source data set where the description links it, ``bids::...`` for those in `folder`."""
+    roots = [("", folder.resolve())]
+    description = folder / DESCRIPTION
+    if source is not None and (not description.exists() or SOURCE in read_json(description).get("DatasetLinks", {})):
+        roots.append((SOURCE, Path(source).resolve()))
+    uris = []
+    for text in map(str, sources):
+        path = Path(text).resolve()
+        root = None if text.startswith("bids:") else next((r for r in roots if path.is_relative_to(r[1])), None)
+        uris.append(text if root is None else f"bids:{root[0]}:{path.relative_to(root[1]).as_posix()}")
+    return uris
+
+
 def _name(m: ParameterMap, entities: Mapping[str, str]) -> str:
     given = dict(entities) | ({} if m.desc is None else {"desc": m.desc})
     name = Name(entities=given, suffix=m.suffix, extension=".nii.gz").render()
@@ -159,7 +171,7 @@ def _name(m: ParameterMap, entities: Mapping[str, str]) -> str:
 
 def _unit(m: ParameterMap) -> str:
     fixed = UNITS.get(m.suffix)
-    if m.desc in _PLAIN_DESCS:
+    if m.desc in PLAIN_DESCS:
         return m.unit or "arbitrary"
     if fixed is not None and m.unit not in (None, fixed):
         raise InputError(m.suffix, f"has the unit {m.unit!r}", f"BIDS fixes {fixed}, convert the values")
@@ -206,6 +218,7 @@ def _describe(folder: Path, name: str, generated_by: Mapping[str, str] | None, s
     }
     if source is not None:
         content["SourceDatasets"] = [{"URL": Path(source).resolve().as_uri()}]
+        content["DatasetLinks"] = {SOURCE: Path(os.path.relpath(Path(source).resolve(), folder.resolve())).as_posix()}
     if (folder / DESCRIPTION).exists():
         return False
     try:
@@ -213,99 +226,3 @@ def _describe(folder: Path, name: str, generated_by: Mapping[str, str] | None, s
     except OutputExistsError:  # another writer was faster
         return False
     return True
-
-
-def bids_faults(folder: str | Path) -> list[str]:
-    """What is wrong with a data set: its description, the keys of its collections, the units of its maps. No image is read.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be read.
-    """
-    folder = Path(folder)
-    faults = _description_faults(folder / DESCRIPTION)
-    sidecars = Sidecars(folder)
-    for subject in subjects_of(folder):
-        try:
-            found = find_collections(folder, subjects=[subject])
-        except MedcoreError as error:
-            faults.append(f"{error.what}: {error.problem}")
-            continue
-        for collection in found:
-            for path in collection.files:
-                faults += _key_faults(path, sidecars, KINDS[collection.suffix].required)
-        for path in images_below(folder / f"sub-{subject}"):
-            if (suffix := _suffix(path)) in MAPS and suffix != "UNIT1":
-                faults += _map_faults(path, suffix, sidecars)
-    return faults
-
-
-def _description_faults(path: Path) -> list[str]:
-    if not path.is_file():
-        return [f"{DESCRIPTION} is missing"]
-    try:
-        content = read_json(path)
-    except InputError as error:
-        return [f"{DESCRIPTION}: {error.problem}"]
-    needed = _DESCRIBED if content.get("DatasetType") == "derivative" else _DESCRIBED[:2]
-    return [f"{DESCRIPTION} has no {key}" for key in needed if not content.get(key)]
-
-
-def _suffix(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii").rpartition("_")[2]
-
-
-def _key_faults(path: Path, sidecars: Sidecars, required: Sequence[str]) -> list[str]:
-    try:
-        facts = sidecars.of(path, parse_name(path))
-    except MedcoreError as error:
-        return [f"{Path(error.what).name}: {error.problem}"]
-    return [f"{path.name}: has no {key}" for key in required if key not in facts]
-
-
-def _map_faults(path: Path, suffix: str, sidecars: Sidecars) -> list[str]:
-    try:
-        name = parse_name(path)
-        units = sidecars.of(path, name).get("Units")
-    except MedcoreError as error:
-        return [f"{Path(error.what).name}: {error.problem}"]
-    fixed = UNITS.get(suffix)
-    if name.entities.get("desc") in _PLAIN_DESCS or (units is not None and fixed in (None, units)):
-        return []
-    return [f"{path.name}: states Units {units!r} where BIDS has {fixed or 'a unit'}"]
-
-
-def describe_bids(folder: str | Path) -> dict[str, Any]:
-    """JSON-ready facts: subjects, collections and maps, description. Labels of subjects are codes of the study and are shown.
-
-    Raises
-    ------
-    InputError
-        If the folder or its description cannot be read.
-    """
-    folder = Path(folder)
-    subjects = subjects_of(folder)
-    collections: list[Collection] = []
-    faults: list[str] = []
-    for subject in subjects:
-        try:
-            collections += find_collections(folder, subjects=[subject])
-        except MedcoreError as error:
-            faults.append(f"{Path(error.what).name}: {error.problem}")
-    counts = Counter(c.suffix for c in collections)
-    maps = Counter(_suffix(path) for subject in subjects for path in images_below(folder / f"sub-{subject}"))
-    description = folder / DESCRIPTION
-    stated = read_json(description) if description.is_file() else {}
-    return {
-        "type": "BIDS data set",
-        "subjects": len(subjects),
-        "labels": subjects[:20],
-        "sessions": len({(c.subject, c.session) for c in collections if c.session}),
-        "collections": {k: counts[k] for k in KINDS if counts[k]},
-        "maps": {k: maps[k] for k in MAPS if maps[k]},
-        "dataset_type": stated.get("DatasetType", "raw"),
-        "bids_version": stated.get("BIDSVersion"),
-        "licence": stated.get("License", "not stated"),
-        "faults": faults[:20],
-    }

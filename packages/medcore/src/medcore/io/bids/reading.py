@@ -153,7 +153,7 @@ def _check_facts(image: Path, facts: dict[str, Any], suffix: str) -> None:
             problem = f"has {key} = {value!r}{', which looks like milliseconds' if looks else ''}"
             raise InputError(image, problem, f"give a number above 0 up to {largest:g}{', in seconds' if looks else ''}")
     shots = facts.get("NumberShots")
-    values = shots if isinstance(shots, list) else [shots]
+    values: list[Any] = shots if isinstance(shots, list) else [shots]
     if shots is not None and not (values and all(_is_number(v, 1e6) and v == int(v) for v in values)):
         raise InputError(image, f"has NumberShots = {shots!r}", "give a whole number above 0, or those before and after the centre")
     if not isinstance(facts.get("PulseSequenceType", ""), str):
