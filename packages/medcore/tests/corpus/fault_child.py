@@ -28,6 +28,8 @@ from medcore.commandline import as_known_error
 from medcore.errors import MedcoreError
 
 _ATOMIC = str(Path(medcore.atomic.__file__).parent)
+_MOST, _END = 200, 60
+"""About how many deaths a writer gets, and how many of them at its last steps."""
 _LINE = re.compile(r"(error: )?[^\n]+: [^\n]+; [^\n]+\n?")
 Arm = Callable[[], None]
 
@@ -124,24 +126,38 @@ class Trial:
 
 
 def kill(trial: Trial) -> None:
-    """SIGKILL at every step (line, call and return) of the atomic writer."""
-    for step in range(1, 5000):
+    """SIGKILL at every step (line, call and return) of the atomic writer; of a long way every so many, and all of its end."""
+    trial.restore("at first")
+    steps = _count_steps(lambda: trial.write(2))
+    trial.check(steps > 100, f"only {steps} steps")
+    chosen = {*range(1, steps + 1, 1 + steps // _MOST), *range(max(1, steps - _END), steps + 1)}
+    for step in sorted(chosen):
         before = trial.restore(f"before step {step}")
-        code, said = trial.in_child(lambda step=step: _die_at(step))
-        if code == 0:
-            trial.check(step > 100, f"only {step} steps")
-            return
+        code, said = trial.in_child(
+            lambda step=step: _at_each_step(lambda n, step=step: n == step and os.kill(os.getpid(), signal.SIGKILL))
+        )
         trial.check(code == -signal.SIGKILL, f"step {step}: exit {code}: {said}")
         trial.check_whole(f"killed at step {step}", before, dead=True)
+    trial.restore("at last")
 
 
-def _die_at(step: int) -> None:
+def _count_steps(work: Callable[[], None]) -> int:
+    seen = [0]
+    _at_each_step(lambda n: seen.__setitem__(0, n))
+    try:
+        work()
+    finally:
+        sys.settrace(None)
+    return seen[0]
+
+
+def _at_each_step(act: Callable[[int], object]) -> None:
+    """Call `act` with the number of each step of the atomic writer from now on."""
     count = [0]
 
     def local(_frame: Any, _event: str, _argument: Any) -> Any:
         count[0] += 1
-        if count[0] == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        act(count[0])
         return local
 
     def trace(frame: Any, event: str, argument: Any) -> Any:
@@ -154,7 +170,7 @@ def file_size_limit(trial: Trial) -> None:
     """RLIMIT_FSIZE: writing fails at a byte of the largest file."""
     before = trial.restore("at first")
     size = max(p.stat().st_size for p in trial.out.rglob("*") if p.is_file())
-    for limit in sorted({1, 4096, size // 3, size // 2, size - 1}):
+    for limit in sorted({1, 4096, size // 3, size // 2, size * 9 // 10}):
         done = trial.in_child(lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
         trial.check_refusal(f"limit {limit}", done, 4, before)
     trial.restore("at last")

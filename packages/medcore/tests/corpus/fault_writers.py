@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dicom_files import classic, save
+from PIL import Image
 
 from medcore.atomic import atomic_directory, sha256_file, verify_directory, write_bytes, write_json
 from medcore.io import (
     ImageSeries,
     KSpace,
     read_cfl,
+    read_dicom,
     read_fastmri,
     read_ismrmrd,
     read_nifti,
@@ -208,6 +211,37 @@ def _write_parametric_map(_: Path, out: Path, generation: int, force: bool) -> N
     write_parametric_map(out / "a.dcm", series, quantity="QSM", unit="1", force=force)
 
 
+def _prepare_dicom(inputs: Path) -> None:
+    """Two series of one person, told apart by the value of their pixels."""
+    for generation in (1, 2):
+        folder = inputs / str(generation)
+        folder.mkdir()
+        for z in range(3):
+            pixels = np.full((64, 64), generation, "<u2").tobytes()
+            save(classic(float(z), Rows=64, Columns=64, PixelData=pixels), folder / f"{z}.dcm")
+
+
+def _read_dicom_folder(out: Path) -> int:
+    verify_directory(out / "clean")
+    series = read_dicom(out / "clean")
+    assert series.data.min() == series.data.max(), "slices of two generations"
+    return int(series.data.min())
+
+
+def _prepare_grades(inputs: Path) -> None:
+    rows = ["image,grade"]
+    for i in range(300):
+        name = f"{i:040d}"
+        Image.new("L", (4, 4), i % 250).save(inputs / f"{name}.png")
+        rows.append(f"{name},{i % 2}")
+    (inputs / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+def _write_split(inputs: Path, out: Path, generation: int, force: bool) -> None:
+    options = ("--fractions", "0.5,0.5", "--seed", generation, "--no-group-duplicates")
+    _command("datasets", "split", inputs, "-o", out / "split.json", *options, force=force)
+
+
 WRITERS: dict[str, Writer] = {
     "write_bytes": Writer(
         write=_of(lambda out, g, force: write_bytes(out / "a", values(g).tobytes(), force=force)),
@@ -258,6 +292,18 @@ WRITERS: dict[str, Writer] = {
         outputs=("a.nii.gz", "a.json"),
         beside=("a.json",),
         prepare=_prepare_images,
+    ),
+    "medcore deidentify": Writer(
+        write=lambda inputs, out, g, force: _command("deidentify", inputs / str(g), out / "clean", force=force),
+        read=_read_dicom_folder,
+        outputs=("clean",),
+        prepare=_prepare_dicom,
+    ),
+    "medcore datasets split": Writer(
+        write=_write_split,
+        read=lambda out: int(json.loads((out / "split.json").read_text())["seed"]),
+        outputs=("split.json",),
+        prepare=_prepare_grades,
     ),
     "medcore convert to ISMRMRD": Writer(
         write=_converted(".h5"),

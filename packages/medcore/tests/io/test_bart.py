@@ -207,3 +207,15 @@ def test_a_changed_measurement_replaces_all_its_pairs(radial, tmp_path):
     write_cfl(tmp_path / "k", other, force=True)
     again = read_cfl(tmp_path / "k", traj=tmp_path / "k_traj")
     assert np.array_equal(again.data, other.data)
+
+
+def test_maps_that_are_not_written_now_stay(cartesian, tmp_path):
+    """They may be the only copy of somebody's work."""
+    (tmp_path / "k_csm.hdr").write_text("dear to me")
+    write_cfl(tmp_path / "k", replace(cartesian, csm=None))
+    write_cfl(tmp_path / "k", replace(cartesian, csm=None), force=True)
+    assert (tmp_path / "k_csm.hdr").read_text() == "dear to me"
+    (tmp_path / "k.hdr").unlink()
+    (tmp_path / "k.cfl").unlink()
+    with pytest.raises(MedcoreError, match=r"k_csm.hdr: exists already"):
+        write_cfl(tmp_path / "k", cartesian)

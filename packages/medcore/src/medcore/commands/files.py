@@ -59,9 +59,7 @@ def convert(
     slice_index: Annotated[int | None, typer.Option(help="Which slice of multi-slice k-space.")] = None,
     traj: Annotated[Path | None, typer.Option(help="BART pair: the pair with its trajectory.")] = None,
     csm: Annotated[Path | None, typer.Option(help="BART pair: the pair with its coil maps.")] = None,
-    holds: Annotated[
-        Literal["images", "kspace"] | None, typer.Option(help="BART pair: what it holds, where its axes leave it open.")
-    ] = None,
+    holds: Annotated[Literal["images", "kspace"] | None, typer.Option(help="BART pair: what it holds.")] = None,
     quantity: Annotated[str | None, typer.Option(help="Maps: what the values are, T2 (DICOM) or T2map (BIDS).")] = None,
     unit: Annotated[str | None, typer.Option(help="Maps: their unit, for example s.")] = None,
     source_dicom: Annotated[Path | None, typer.Option(help="DICOM parametric map: the series it was made from.")] = None,

@@ -23,7 +23,6 @@ from medcore.io.limits import check_size, existing_file
 N_DIMS = 16
 COIL, MAPS, SLICE = 3, 4, 13
 CONTRASTS = (5, 6, 10, 11)
-_COMPANIONS = ("_traj", "_csm")
 _MARK = "# Dimensions"
 _MAX_HEADER = 1 << 20
 _MAX_AXIS = 1 << 31
@@ -254,7 +253,8 @@ def write_cfl(path: str | Path, item: KSpace | ImageSeries, *, force: bool = Fal
     """Write samples or images as a pair ``path.hdr``, ``path.cfl``; trajectory and coil maps as pairs ``path_traj`` and ``path_csm``.
 
     All files are complete before the first is in place, and the header comes last, so that what an interruption leaves has no
-    header, or one that fits. The format has no place for times, geometry, noise and repairs.
+    header, or one that fits. Nothing else is touched, also not an older ``path_csm`` that is not written now. The format has no place for
+    times, geometry, noise and repairs.
 
     Raises
     ------
@@ -263,14 +263,16 @@ def write_cfl(path: str | Path, item: KSpace | ImageSeries, *, force: bool = Fal
     """
     base = base_of(path)
     pairs = _pairs(item)
-    # Values first: what an interruption leaves has no header, and so is no pair. What was there before goes away with it.
-    paths = [_beside(base, suffix + end) for suffix in pairs for end in (".cfl", ".hdr")]
-    stale = [_beside(base, suffix + end) for suffix in _COMPANIONS if suffix not in pairs for end in (".cfl", ".hdr")]
-    with atomic_files(paths, stale=stale, force=force) as temporary:
-        for values, target, header in zip(pairs.values(), temporary[::2], temporary[1::2], strict=True):
-            np.asfortranarray(values, dtype="<c8").ravel(order="F").tofile(target)
-            dims = (*values.shape, *(1,) * (N_DIMS - values.ndim))
-            header.write_text(f"{_MARK}\n{' '.join(map(str, dims))} \n", encoding="ascii")
+    # The header of the main pair comes last and goes first: whatever interrupts, no samples are read without what belongs to them.
+    order = list(pairs)
+    targets = [_beside(base, suffix + ".cfl") for suffix in order] + [_beside(base, suffix + ".hdr") for suffix in reversed(order)]
+    with atomic_files(targets, force=force) as temporary:
+        for suffix, file in zip(order, temporary, strict=False):
+            with file.open("wb") as stream:  # numpy's own writing would hide why it failed
+                stream.write(np.asfortranarray(pairs[suffix], dtype="<c8").ravel(order="F").view(np.uint8).data)
+        for suffix, file in zip(reversed(order), temporary[len(order) :], strict=True):
+            dims = (*pairs[suffix].shape, *(1,) * (N_DIMS - pairs[suffix].ndim))
+            file.write_text(f"{_MARK}\n{' '.join(map(str, dims))} \n", encoding="ascii", newline="\n")
 
 
 def _pairs(item: KSpace | ImageSeries) -> dict[str, NDArray[Any]]:
