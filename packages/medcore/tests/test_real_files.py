@@ -29,14 +29,6 @@ FILES = {
     "idrid-fundus/README.md": "text",
 }
 IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "ReferringPhysicianName", "InstitutionName", "StudyDate")
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "ReferringPhysicianName",
-    "InstitutionName",
-    "StudyDate",
-    "DeviceSerialNumber",
-)
 
 
 @pytest.mark.parametrize(("name", "kind"), FILES.items())
