@@ -53,6 +53,25 @@ def test_the_hash_changes_with_an_image(root):
     assert RelaxometryFolder(root).card.sha256 != before
 
 
+def test_a_sample_does_not_wait_for_the_card_and_the_card_knows_only_what_was_chosen(root):
+    damaged = root / "sub-01" / "anat" / "sub-01_echo-2_MESE.nii.gz"
+    damaged.with_name("sub-01_echo-2_MESE.json").write_text("{}")
+    dataset = RelaxometryFolder(root, subjects=["02"])
+    damaged.unlink()
+    damaged.symlink_to("nowhere")
+    assert dataset[0].subject == "02"
+    assert dataset.card.faults == ()
+    assert dataset.card is dataset.card
+    with pytest.raises(InputError, match="is a link to nothing"):
+        RelaxometryFolder(root)
+
+
+@pytest.mark.parametrize("licence", ["", None, 3, ["CC0"]])
+def test_a_licence_that_is_no_text_is_not_stated(root, licence):
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.11.1", "License": licence}))
+    assert RelaxometryFolder(root).card.licence == "not stated"
+
+
 def test_a_folder_without_collections_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no collection for relaxometry"):
         RelaxometryFolder(tmp_path)

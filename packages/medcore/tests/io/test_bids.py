@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +253,28 @@ def test_names_and_collections_are_those_of_ancpbids(tmp_path):
             name = parse_name(artifact.name)
             theirs_entities = {k: str(v) for k, v in artifact.get_entities().items()}
             assert {k: v.lstrip("0") for k, v in name.entities.items()} == {k: v.lstrip("0") for k, v in theirs_entities.items()}
+
+
+@pytest.mark.integration
+def test_one_subject_of_a_thousand_is_found_without_a_look_at_the_others(tmp_path):
+    """What ancpbids finds with an index of the whole data set is found in a hundredth of its time for one subject."""
+    ancpbids = pytest.importorskip("ancpbids")
+    content = tree(tmp_path / "one")[0].read_bytes()
+    root = tmp_path / "many"
+    for number in range(1000):
+        folder = root / f"sub-{number:04d}" / "anat"
+        folder.mkdir(parents=True)
+        for echo in (1, 2, 3):
+            (folder / f"sub-{number:04d}_echo-{echo}_MESE.nii.gz").write_bytes(content)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.11.1"}))
+    start = time.process_time()
+    theirs = ancpbids.BIDSLayout(str(root)).get(suffix="MESE", extension=".nii.gz", return_type="filename")
+    with_index = time.process_time() - start
+    start = time.process_time()
+    (collection,) = find_collections(root, subjects=["0777"])
+    assert time.process_time() - start < with_index / 100
+    assert [f.name for f in collection.files] == sorted(Path(f).name for f in theirs if "sub-0777" in f)
+    assert sorted(f.name for c in find_collections(root) for f in c.files) == sorted(Path(f).name for f in theirs)
 
 
 def maps(seed=0):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from medcore.datasets.base import Annotation, DatasetCard, check_index
 from medcore.datasets.images import digest
 from medcore.errors import InputError
-from medcore.io.bids import Collection, bids_faults, describe_bids, find_collections, read_collection
+from medcore.io.bids import Collection, bids_faults, find_collections, licence_of, read_collection
 from medcore.io.images import ImageSeries
 
 
@@ -70,30 +71,33 @@ class RelaxometryFolder:
         self._collections = tuple(find_collections(root, subjects=subjects, suffixes=kinds))
         if not self._collections:
             raise InputError(root, "holds no collection for relaxometry", "name files <entities>_<suffix>.nii.gz as BIDS has it")
-        present = tuple(sorted({c.suffix for c in self._collections}))
-        files = {str(f.relative_to(root)): f for c in self._collections for f in c.files}
-        self._card = DatasetCard(
-            name=root.resolve().name,
+        self._root = root
+        self._stated = {"licence": licence, "source": source}
+
+    @cached_property
+    def card(self) -> DatasetCard:
+        """What the data set is; its classes are the kinds of collections.
+
+        All images are read for its hash when it is first asked for, so that a sample of a large data set does not wait for it.
+        """
+        files = {str(f.relative_to(self._root)): f for c in self._collections for f in c.files}
+        return DatasetCard(
+            name=self._root.resolve().name,
             task="relaxometry",
-            classes=present,
+            classes=self.classes,
             ordered=False,
             n_samples=len(self._collections),
-            class_counts={kind: sum(c.suffix == kind for c in self._collections) for kind in present},
-            licence=licence or describe_bids(root)["licence"],
-            source=source or "not stated",
+            class_counts={kind: sum(c.suffix == kind for c in self._collections) for kind in self.classes},
+            licence=self._stated["licence"] or licence_of(self._root),
+            source=self._stated["source"] or "not stated",
             sha256={"all images": digest(files)},
-            faults=tuple(bids_faults(root)),
+            faults=tuple(bids_faults(self._root, subjects=sorted({c.subject for c in self._collections}))),
         )
-
-    @property
-    def card(self) -> DatasetCard:
-        """What the data set is; its classes are the kinds of collections."""
-        return self._card
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The kinds of collections that are there."""
-        return self._card.classes
+        return tuple(sorted({c.suffix for c in self._collections}))
 
     @property
     def annotations(self) -> tuple[Annotation, ...]:
@@ -122,4 +126,4 @@ class RelaxometryFolder:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"RelaxometryFolder({self._card.name!r}, {len(self)} collections)"
+        return f"RelaxometryFolder({self._root.resolve().name!r}, {len(self)} collections)"

@@ -1,6 +1,6 @@
 """The Brain Imaging Data Structure for quantitative MRI: collections in, parameter maps out."""
 
-from medcore.io.bids.checking import bids_faults, describe_bids
+from medcore.io.bids.checking import bids_faults, describe_bids, licence_of
 from medcore.io.bids.collections import KINDS, Collection, find_collections, is_bids, subjects_of
 from medcore.io.bids.derivatives import ParameterMap, write_derivative
 from medcore.io.bids.names import Name, parse_name
@@ -15,6 +15,7 @@ __all__ = [
     "describe_bids",
     "find_collections",
     "is_bids",
+    "licence_of",
     "parse_name",
     "read_bids",
     "read_collection",

@@ -150,6 +150,16 @@ def describe_bids(folder: str | Path) -> dict[str, Any]:
         "maps": {k: maps[k] for k in MAPS if maps[k]},
         "dataset_type": stated.get("DatasetType", "raw"),
         "bids_version": stated.get("BIDSVersion"),
-        "licence": stated.get("License", "not stated"),
+        "licence": _licence(stated),
         "faults": faults[:20],
     }
+
+
+def licence_of(folder: str | Path) -> str:
+    """The licence that the description of a data set states, else ``"not stated"``."""
+    return _licence(_description(Path(folder))[0])
+
+
+def _licence(description: Mapping[str, Any]) -> str:
+    stated = description.get("License")
+    return stated if isinstance(stated, str) and stated else "not stated"
