@@ -87,9 +87,7 @@ def compare(
         raise ConfigError("REF" if reference is None else "EST", "is missing", "give a reference and an estimate, or --list")
     from medcore import comparison
 
-    for path in (reference, *estimates):
-        if not path.exists():
-            raise ConfigError(path, "does not exist", "check the path")
+    _check_paths([reference, *estimates], folders=pairs)
     names = metric or []
     what: Kind = kind or comparison.find_kind(reference, estimates, names)
     given = {
@@ -105,10 +103,7 @@ def compare(
         "--positive": positive,
     }
     _refuse_unused(given, what)
-    if sd and len(sd) != len(estimates):
-        raise ConfigError("--sd", f"is given {len(sd)} times for {len(estimates)} estimates", "give one for each")
-    if subjects is not None and what in {"images", "masks"} and not pairs:
-        raise ConfigError("--subjects", "does not apply to single images", "leave it out, or add --pairs")
+    _check_together(what, sd, estimates, subjects, pairs=pairs)
     common: dict[str, Any] = {"subjects": subjects, "seed": run.seed}
     table = {**common, "names": names, "level": level, "id_column": id_column, "subject_column": subject_column, "column": column}
     shared: dict[str, Any] = {
@@ -147,6 +142,21 @@ def compare(
     _show(run, ranking.kind, ranking.facts, ranking.estimates)
     _show_differences(run, ranking)
     return {"reference": str(reference), **ranking.as_dict()}
+
+
+def _check_paths(paths: list[Path], *, folders: bool) -> None:
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(path, "does not exist", "check the path")
+        if folders and not path.is_dir():
+            raise ConfigError(path, "is a file, --pairs compares folders", "give folders, or leave out --pairs")
+
+
+def _check_together(what: str, sd: list[Path] | None, estimates: list[Path], subjects: str | None, *, pairs: bool) -> None:
+    if sd and len(sd) != len(estimates):
+        raise ConfigError("--sd", f"is given {len(sd)} times for {len(estimates)} estimates", "give one for each")
+    if subjects is not None and what in {"images", "masks"} and not pairs:
+        raise ConfigError("--subjects", "does not apply to single images", "leave it out, or add --pairs")
 
 
 def _refuse_unused(given: dict[str, Any], what: str) -> None:
