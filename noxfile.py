@@ -19,7 +19,7 @@ CONSTRAINTS = ("--constraint", str(ROOT / "constraints.txt"))
 EXTRAS = "[kspace,dicom,twix,bids,eval,text,viz,detect,hf]"
 TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "beartype")
 # Independent implementations that the tests compare with.
-REFEREES = ("torchmetrics", "pycocotools")
+REFEREES = ("torchmetrics", "pycocotools", "dicom-anonymizer")
 DOC_TOOLS = ("sphinx", "myst-parser", "numpydoc", "furo")
 TOOLS = (*TEST_TOOLS, *REFEREES, *DOC_TOOLS, "mypy", "import-linter", "types-PyYAML")
 # One thread a process: several threads on a shared machine make small tensors ten times slower.
