@@ -14,6 +14,7 @@ from medcore.errors import InputError, MedcoreError
 from medcore.io import read_nifti_series, write_nifti
 from medcore.io.bids import ParameterMap, bids_faults, describe_bids, find_collections, is_bids, read_bids, write_derivative
 from medcore.io.geometry import apart, same_place
+from medcore.opening import find_faults
 
 AFFINE = np.diag([1e-3, 1e-3, 2e-3, 1.0])
 MP2RAGE = {
@@ -204,6 +205,20 @@ def test_a_wrong_name_is_told_by_info_and_hides_no_other_subject(root):
     facts = describe_bids(root)
     assert (facts["subjects"], facts["collections"]) == (2, {"MESE": 1})
     assert facts["faults"] == ["sub-02_foo-1_echo-1_MESE.nii.gz: has 'foo-1' in its name"]
+
+
+def test_validate_names_the_faults_of_every_collection_and_each_once(root):
+    for inv, ti in ((1, 0.5), (2, 0.5)):
+        put(root, f"inv-{inv}_IRT1", {"InversionTime": ti})
+    (root / "sub-01" / "anat" / "sub-01_echo-2_MESE.nii.gz").unlink()
+    put(root, "flip-1_VFA", {"FlipAngle": 5})
+    assert find_faults(root) == [
+        "sub-01_flip-1_VFA.nii.gz: has no PulseSequenceType",
+        "sub-01_flip-1_VFA.nii.gz: has no RepetitionTimeExcitation",
+        "sub-01_IRT1: has two images of one ti: [0.5, 0.5]",
+        "sub-01_MESE: lacks echo 2 of 3",
+        "sub-01_flip-1_VFA.nii.gz: has no PulseSequenceType, which VFA needs",
+    ]
 
 
 # --- parts of complex images
