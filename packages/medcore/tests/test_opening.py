@@ -233,6 +233,26 @@ def test_damaged_plain_files_are_refused(content, words, tmp_path):
             function(tmp_path / "file")
 
 
+def test_arrays_that_are_no_images_are_listed(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.array([1.0, np.nan]), names=np.array(["x", "yz"]), b=np.ones((2, 3, 4)))
+    facts = describe(tmp_path / "a.npz")
+    assert facts["format"] == "npz"
+    assert facts["arrays"] == [
+        {"name": "a", "shape": [2], "dtype": "float64"},
+        {"name": "names", "shape": [2], "dtype": "<U2"},
+        {"name": "b", "shape": [2, 3, 4], "dtype": "float64"},
+    ]
+    assert find_faults(tmp_path / "a.npz") == ["a: 1 values are no numbers"]
+    assert describe(tmp_path / "a.npz", key="b")["type"] == "images"
+    np.save(tmp_path / "b.npy", np.arange(5))
+    assert describe(tmp_path / "b.npy")["arrays"] == [{"name": "array", "shape": [5], "dtype": "int64"}]
+    assert find_faults(tmp_path / "b.npy") == []
+    np.savez(tmp_path / "c.npz", a=np.ones(2), b=np.array([{"a": 1}], dtype=object))
+    for door in (describe, find_faults):
+        with pytest.raises(InputError, match="holds values of type object"):
+            door(tmp_path / "c.npz")
+
+
 def test_a_folder_of_several_things_is_described_and_checked(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.json").write_text('{"a": 1, "a": 2}')

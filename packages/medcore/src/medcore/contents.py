@@ -12,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medcore.errors import InputError
 from medcore.io.guard import foreign_errors, reason
 from medcore.io.hdf5 import open_hdf5
 from medcore.io.limits import existing_file
+from medcore.io.npy import list_arrays, load_array
 from medcore.io.parrec import par_of
 from medcore.io.sidecar import read_json
 
@@ -73,7 +76,8 @@ def _decoded(head: bytes) -> str | None:
 
 
 def describe_content(path: str | Path, kind: str) -> dict[str, Any]:
-    """JSON-ready facts about a file of one of the kinds of :func:`recognise_content`, or ``hdf5``.
+    """JSON-ready facts about a file of one of the kinds of :func:`recognise_content`,
+    ``hdf5``, or ``npy`` and ``npz`` where they are no images.
 
     Raises
     ------
@@ -97,6 +101,8 @@ def content_faults(path: str | Path, kind: str) -> list[str]:
 
         pixels = read_image(path)
         return ["all pixels have one value"] if pixels.min() == pixels.max() else []
+    if kind in {"npy", "npz"}:
+        return _array_faults(existing_file(path))
     return [str(fault) for fault in facts.get("faults", [])]
 
 
@@ -184,6 +190,22 @@ def _mat(path: Path) -> dict[str, Any]:
     return {"type": "MATLAB 5 file", "arrays": arrays}
 
 
+def _arrays(path: Path) -> dict[str, Any]:
+    found = list_arrays(path)
+    listed = [{"name": n or "array", "shape": [int(k) for k in shape], "dtype": str(t)[:80]} for n, shape, t in found[:_MAX_LISTED]]
+    return {"type": "arrays", "arrays": listed}
+
+
+def _array_faults(path: Path) -> list[str]:
+    faults = []
+    for name, _, dtype in list_arrays(path):
+        if dtype.kind in "biufc":
+            values = load_array(path, key=name or None)
+            if bad := int((~np.isfinite(values)).sum()):
+                faults.append(f"{name or 'the array'}: {bad} values are no numbers")
+    return faults
+
+
 def _rec(path: Path) -> dict[str, Any]:
     par = par_of(path)
     return {"type": "values of a PAR/REC pair", "described_by": str(par)}
@@ -198,4 +220,6 @@ _DESCRIBE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "hdf5": _hdf5,
     "mat": _mat,
     "rec": _rec,
+    "npy": _arrays,
+    "npz": _arrays,
 }

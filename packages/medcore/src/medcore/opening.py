@@ -16,6 +16,7 @@ from medcore.errors import InputError, MissingExtraError
 from medcore.io import ImageSeries, KSpace, list_series, read_dicom, read_fastmri
 from medcore.io.bids import bids_faults, describe_bids, find_collections, read_collection, subjects_of
 from medcore.io.fastmri import describe_fastmri
+from medcore.io.npy import list_arrays
 from medcore.io.opener import open_path, recognise
 from medcore.units import m_to_mm, rad_to_deg, s_to_ms
 
@@ -65,7 +66,7 @@ def describe(path: str | Path, **options: Any) -> dict[str, Any]:
     kind = recognise(path)
     facts: dict[str, Any] = {"path": str(path), "format": kind or "dataset"}
     if Path(path).is_file():
-        plain = _plain_kind(path, kind)
+        plain = None if options else _plain_kind(path, kind)
         facts |= {"format": plain or facts["format"], "bytes": Path(path).stat().st_size, "sha256": sha256_file(path)}
         if plain is not None:
             return facts | describe_content(path, plain)
@@ -140,9 +141,15 @@ def _contents(folder: Path) -> dict[str, Any]:
 
 def _plain_kind(path: str | Path, kind: str | None) -> str | None:
     """The kind of a file that is no image series, k-space or data set."""
-    if kind == "hdf5":
+    if kind == "hdf5" or (kind in {"npy", "npz"} and not _is_one_image(path)):
         return kind
     return recognise_content(path) if kind is None and not _states_labels(path) else None
+
+
+def _is_one_image(path: str | Path) -> bool:
+    """Whether an array file holds one array that can be images or k-space."""
+    arrays = list_arrays(path)
+    return len(arrays) == 1 and len(arrays[0][1]) in range(2, 6) and arrays[0][2].kind in "biufc"
 
 
 def _states_labels(path: str | Path) -> bool:
@@ -233,13 +240,22 @@ def find_faults(path: str | Path) -> list[str]:
 def _faults_of_bids(path: str | Path) -> list[str]:
     """Faults of a data set's files, and of every collection as a whole."""
     faults = bids_faults(path)
+
+    def add(error: InputError) -> None:
+        fault = f"{Path(error.what).name}: {error.problem}"
+        faults.extend([fault] if fault not in faults else [])
+
     for subject in subjects_of(path):
         try:
-            for collection in find_collections(path, subjects=[subject]):
-                faults += [f"{collection.name}: {fault}" for fault in _faults(read_collection(collection))]
+            found = find_collections(path, subjects=[subject])
         except InputError as error:
-            fault = f"{Path(error.what).name}: {error.problem}"
-            faults += [fault] if fault not in faults else []
+            add(error)
+            continue
+        for collection in found:
+            try:
+                faults += [f"{collection.name}: {fault}" for fault in _faults(read_collection(collection))]
+            except InputError as error:
+                add(error)
     return faults
 
 

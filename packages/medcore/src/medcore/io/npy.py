@@ -62,6 +62,37 @@ def load_array(path: str | Path, *, key: str | None = None) -> NDArray[Any]:
                 return _load_npy(member, path, path.stat().st_size)
 
 
+def list_arrays(path: str | Path) -> list[tuple[str, tuple[int, ...], np.dtype[Any]]]:
+    """Name, shape and type of the arrays in a ``.npy`` or ``.npz`` file, from their headers; one without a name is called ``""``.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or holds objects, which only unpickling could read.
+    """
+    path = existing_file(path)
+    with foreign_errors(path, "is damaged"), path.open("rb") as file:
+        if file.read(6) == NPY_MAGIC:
+            file.seek(0)
+            return [("", *_described(file, path))]
+        found = []
+        with zipfile.ZipFile(file) as archive:
+            for name in member_names(archive, path):
+                with archive.open(name) as member:
+                    found.append((name.removesuffix(".npy"), *_described(member, path)))
+        return found
+
+
+def _described(file: IO[bytes] | io.BufferedIOBase, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise InputError(path, f"has .npy version {version}", "save it again with a current NumPy")
+    shape, _, dtype = _header(file, version, path)
+    if dtype.hasobject:
+        raise InputError(path, f"holds values of type {dtype}", "save arrays of numbers or text")
+    return shape, dtype
+
+
 def _load_npy(file: IO[bytes] | io.BufferedIOBase, path: Path, file_bytes: int) -> NDArray[Any]:
     with foreign_errors(path, "is a damaged .npy file"):
         version = np.lib.format.read_magic(file)
