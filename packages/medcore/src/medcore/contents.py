@@ -76,8 +76,14 @@ def _decoded(head: bytes) -> str | None:
 
 
 def describe_content(path: str | Path, kind: str) -> dict[str, Any]:
-    """JSON-ready facts about a file of one of the kinds of :func:`recognise_content`,
-    ``hdf5``, or ``npy`` and ``npz`` where they are no images.
+    """JSON-ready facts about a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        One of the kinds of :func:`recognise_content`, or ``hdf5``, or ``npy`` and ``npz`` where they are no images.
 
     Raises
     ------
