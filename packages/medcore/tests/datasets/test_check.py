@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from listed_images import Listed, retina
 
-from medcore.datasets import Part, check_dataset
+from medcore.datasets import Part, RelaxometryFolder, check_dataset
 from medcore.datasets.check_report import listed
 from medcore.errors import ConfigError, InputError, MissingExtraError
+from medcore.io import write_nifti
 
 RETINAS = [retina(i) for i in range(6)]
 
@@ -135,7 +136,9 @@ def test_boxes_that_cannot_be():
         "s1: the box cell (3, 3, 3, 9) has zero area",
         "s1: the box cell (150, 0, 170, 9) reaches outside its image of 160 x 120 pixels",
     ]
-    assert [f.sentence for f in report.notes] == ["listed: 1 of 3 samples have no box: s2"]
+    assert report.notes == ()
+    nothing = check_dataset(Listed(RETINAS[:2], label=None, boxes=(), card=card | {"class_counts": {"cell": 0}}))
+    assert [f.sentence for f in nothing.faults] == ["listed: all of 2 samples have no box: s0 and s1"]
 
 
 def test_classes_without_samples_and_rare_ones():
@@ -188,3 +191,14 @@ def test_progress_is_told():
     seen = []
     check_dataset(Listed(RETINAS[:3]), near=False, watch=lambda items: (seen.append(i) or i for i in items))
     assert seen == [0, 1, 2]
+
+
+def test_series_for_relaxometry(tmp_path):
+    for subject, value in (("01", 1.0), ("02", 2.0), ("03", 1.0)):
+        for echo in (1, 2):
+            path = tmp_path / f"sub-{subject}" / "anat" / f"sub-{subject}_echo-{echo}_MESE.nii.gz"
+            images = np.full((2, 3, 4), value * echo, np.float32)
+            write_nifti(path, images, np.diag([1e-3, 1e-3, 2e-3, 1.0]), sidecar={"EchoTime": 0.01 * echo})
+    (tmp_path / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.11.1", "License": "CC0"}')
+    report = check_dataset(RelaxometryFolder(tmp_path))
+    assert [(k, s) for k, _, s in kinds(report)] == [("duplicate", ("sub-01_MESE", "sub-03_MESE"))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from medcore.datasets.base import Dataset, counted_labels, tally
+from medcore.datasets.base import Dataset, DatasetCard, counted_labels, tally
 from medcore.datasets.boxes import box_problem
 from medcore.datasets.check_report import Finding, Severity, listed
 from medcore.datasets.seen import Seen
@@ -48,14 +48,21 @@ def check_annotations(dataset: Dataset, seen: Sequence[Seen], name: str) -> list
     own = [s for s in seen if s.annotation.sample_id in inside]
     counts = tally([s.annotation for s in own], card.task, card.classes)
     findings += _balance(counts, name)
-    bare = [s.name for s in own if not counted_labels(s.annotation, card.task)]
-    if bare and card.task != "vqa":
-        what = {"detection": "no box", "multi-label": "no class"}.get(card.task, "no label")
-        everything = "all" if len(bare) == len(own) else str(len(bare))
-        severity: Severity = "fault" if len(bare) == len(own) else "note"
-        sentence = f"{name}: {everything} of {len(own)} samples have {what}: {listed(bare)}"
-        findings.append(Finding(kind="no label", severity=severity, samples=tuple(bare), sentence=sentence))
-    return findings
+    return findings + _bare(own, card, name)
+
+
+def _bare(own: Sequence[Seen], card: DatasetCard, name: str) -> list[Finding]:
+    """Samples without any label. An image without boxes is a negative example, unless no image has any."""
+    task = card.task
+    bare = [s.name for s in own if not counted_labels(s.annotation, task)]
+    everything = len(bare) == len(own)
+    if not bare or task == "vqa" or (task == "detection" and not everything):
+        return []
+    what = {"detection": "no box", "multi-label": "no class"}.get(task, "no label")
+    # A set that states no classes is meant to have no labels.
+    severity: Severity = "fault" if everything and card.classes else "note"
+    sentence = f"{name}: {'all' if everything else len(bare)} of {len(own)} samples have {what}: {listed(bare)}"
+    return [Finding(kind="no label", severity=severity, samples=tuple(bare), sentence=sentence)]
 
 
 def _balance(counts: dict[str, int], name: str) -> list[Finding]:

@@ -94,7 +94,7 @@ def look(parts: Sequence[Part], *, near: bool, watch: Watch | None) -> list[Seen
 
 
 def _seen(part: Part, index: int, *, several: bool, near: bool) -> Seen:
-    card, annotation = part.dataset.card, _annotation(part.dataset.annotations[index])
+    card, annotation = part.dataset.card, part.dataset.annotations[index]
     known: dict[str, Any] = {
         "name": f"{part.name}/{annotation.sample_id}" if several else annotation.sample_id,
         "dataset": part.name,
@@ -120,10 +120,3 @@ def _seen(part: Part, index: int, *, several: bool, near: bool) -> Seen:
         span=(int(image.min()), int(image.max())),
         print=fingerprint(image, volumetric=card.volumetric) if near else None,
     )
-
-
-def _annotation(item: Any) -> Annotation:
-    """The annotation of a sample; of a series only what both have."""
-    if isinstance(item, Annotation):
-        return item
-    return Annotation(sample_id=item.sample_id, subject=item.subject)
