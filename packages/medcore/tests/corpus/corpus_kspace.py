@@ -140,7 +140,7 @@ def user_block(folder: Path) -> Path:
 
 def huge(name: str, shape: tuple[int, ...], kind: str = "c8") -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
-        del file[name], file.attrs["medcore"]
+        del file[name], file["medcore"]
         file.create_dataset(name, shape, kind, chunks=tuple(min(n, 64) for n in shape))
 
     return change

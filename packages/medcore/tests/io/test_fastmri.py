@@ -113,7 +113,7 @@ def test_is_opened_described_and_checked_by_content(tmp_path):
 def test_files_of_others_with_oversampled_readout_and_double_precision(tmp_path):
     write_fastmri(tmp_path / "a.h5", make(2, 6, 5, 2))
     with h5py.File(tmp_path / "a.h5", "a") as file:
-        del file.attrs["medcore"]
+        del file["medcore"]
         data = file["kspace"][()].astype(np.complex128)
         del file["kspace"]
         file["kspace"] = data

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medcore.errors import InputError
-from medcore.io.hdf5 import is_hdf5, member, open_hdf5, read_array
+from medcore.io.hdf5 import children, describe_hdf5, is_hdf5, member, open_hdf5, read_array
 
 
 @pytest.fixture
@@ -85,3 +85,25 @@ def test_a_cut_file_is_one_error(keep, tmp_path):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
     with pytest.raises(InputError, match=r"damaged HDF5|not an HDF5"), open_hdf5(path) as file:
         file["x"][:]
+
+
+def test_any_file_is_described_without_its_values(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["group/values"] = np.arange(6, dtype="<i4").reshape(2, 3)
+        file["text"] = "Hush^Hush"
+        file["again"] = h5py.SoftLink("/group/values")
+        file.attrs["patient_id"] = "HUSH-17"
+        for i in range(60):
+            file[f"many/{i:02d}"] = np.zeros(1)
+    facts = describe_hdf5(tmp_path / "a.h5")
+    assert (facts["groups"], facts["n_arrays"], len(facts["arrays"])) == (2, 62, 50)
+    assert {"name": "group/values", "shape": [2, 3], "dtype": "int32"} in facts["arrays"]
+    assert "ush" not in repr(facts)
+
+
+def test_children_are_those_without_soft_links(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = 1
+        file["round"] = h5py.SoftLink("/round")
+    with open_hdf5(tmp_path / "a.h5") as file:
+        assert [name for name, _ in children(file)] == ["x"]

@@ -20,9 +20,11 @@ from medcore.atomic import check_writable, write_bytes
 from medcore.errors import InputError
 from medcore.io.geometry import centred_affine
 from medcore.io.guard import reason
-from medcore.io.hdf5 import children, member, open_hdf5
+from medcore.io.hdf5 import children, member, open_hdf5, read_array
+from medcore.io.hdf5_attributes import text_attribute
 from medcore.io.images import check_seconds
-from medcore.io.ismrmrd.header import MAX_XML_BYTES, Header, parse_header, render_header
+from medcore.io.ismrmrd.header import Header, parse_header, render_header
+from medcore.io.ismrmrd.reading import read_xml
 from medcore.io.kspace import KSpace
 from medcore.io.limits import check_size
 
@@ -51,8 +53,8 @@ def describe_fastmri(path: str | Path) -> dict[str, Any]:
             "axes": {"slice": slices, "coil": coils, "y": height, "x": width},
             "dtype": str(array.dtype),
             "masked": MASK in file,
-            "acquisition": str(file.attrs.get("acquisition", "not stated"))[:80],
             "fov_mm": [round(v * 1e3, 6) for v in _fov(header)],
+            "acquisition": (text_attribute(path, "acquisition") or "not stated")[:80],
         }
 
 
@@ -94,7 +96,7 @@ def read_fastmri(path: str | Path, *, slice_index: int | None = None) -> KSpace:
         notes.append("samples outside the mask set to zero")
     if header.matrix[2] != height:
         notes.append(f"height {height} differs from the header's x {header.matrix[2]}")
-    fov = tuple(own["fov"]) if "fov" in own else _fov(header)
+    fov = own.get("fov", _fov(header))
     times = {key: np.array(values) for key, values in header.times.items() if len(values) == 1}
     check_seconds(times, path)
     return KSpace(
@@ -105,7 +107,7 @@ def read_fastmri(path: str | Path, *, slice_index: int | None = None) -> KSpace:
         csm=None if maps is None else maps[:, None],
         noise=noise,
         times=times,
-        affine=np.array(own["affine"]) if "affine" in own else centred_affine((1, height, width), fov),
+        affine=own["affine"] if own else centred_affine((1, height, width), fov),
         field_strength=header.field_strength,
         meta=header.meta | {"slice": index, "slices": slices},
         repairs=(*header.repairs, *notes),
@@ -117,10 +119,8 @@ def _parts(file: h5py.File, path: Path) -> tuple[h5py.Dataset, Header]:
     array, node = member(file, KSPACE, path), member(file, HEADER, path)
     if not isinstance(array, h5py.Dataset) or not isinstance(node, h5py.Dataset):
         raise InputError(path, f"has no arrays {KSPACE} and {HEADER}", "give a fastMRI file")
-    if node.shape not in ((), (1,)) or node.dtype.itemsize > MAX_XML_BYTES:
-        raise InputError(path, "has no readable XML header", _HINT)
-    value = np.asarray(node[()]).ravel()[0]
-    return array, parse_header(value.encode() if isinstance(value, str) else bytes(value), path)
+    with path.open("rb") as stream:
+        return array, parse_header(read_xml(node, stream, path), path)
 
 
 def _shape(array: h5py.Dataset, path: Path) -> tuple[int, int, int, int]:
@@ -146,15 +146,20 @@ def _fov(header: Header) -> tuple[float, float, float]:
 
 
 def _own(file: h5py.File, index: int, path: Path) -> dict[str, Any]:
-    """What this project stores beyond the layout, for one slice."""
-    text = file.attrs.get(OWN)
-    if text is None:
+    """Affine and field of view that this project stores beyond the layout, for one slice."""
+    if OWN not in file:
         return {}
+    node = member(file, OWN, path)
+    problem, hint = f"has a damaged array {OWN!r}", "remove it, or get another copy of the file"
+    if not isinstance(node, h5py.Dataset) or node.dtype != np.uint8 or node.ndim != 1:
+        raise InputError(path, problem, hint)
+    text = read_array(node, path).tobytes()
     try:
         stored = json.loads(text)["slices"][index]
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
-        raise InputError(path, f"has a damaged attribute {OWN!r} ({reason(error)})", _HINT) from error
-    return stored if isinstance(stored, dict) else {}
+        own = {"affine": np.array(stored["affine"], dtype=np.float64), "fov": tuple(float(v) for v in stored["fov"])}
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
+        raise InputError(path, f"{problem} ({reason(error)})", hint) from error
+    return own
 
 
 def _mask(file: h5py.File, data: NDArray[Any], path: Path) -> NDArray[np.bool_] | None:
@@ -263,7 +268,8 @@ def _content(slices: Sequence[KSpace], acquisition: str) -> bytes:
             file["reconstruction_esc" if single else "reconstruction_rss"] = image
             file.attrs["max"], file.attrs["norm"] = float(image.max()), float(np.linalg.norm(image))
         file.attrs["acquisition"] = acquisition
-        file.attrs[OWN] = json.dumps({"slices": [{"affine": k.affine.tolist(), "fov": list(k.fov)} for k in slices]})
+        own = json.dumps({"slices": [{"affine": k.affine.tolist(), "fov": list(k.fov)} for k in slices]})
+        file[OWN] = np.frombuffer(own.encode(), dtype=np.uint8)  # an attribute could hold 64 kB only
         file.flush()
         return bytes(file.id.get_file_image())
 
