@@ -13,13 +13,14 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+from dicom_files import classic, save
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import medcore
 from medcore.errors import MedcoreError
-from medcore.io import KSpace, write_cfl, write_fastmri, write_ismrmrd, write_nifti
+from medcore.io import ImageSeries, KSpace, write_cfl, write_fastmri, write_ismrmrd, write_nifti, write_parametric_map
 from medcore.opening import describe, find_faults, lines
 
 RNG = np.random.default_rng(7)
@@ -81,6 +82,22 @@ def _hdf5(folder: Path) -> Path:
     return folder / "a.h5"
 
 
+def _dicom_folder(folder: Path) -> Path:
+    for z in range(2):
+        save(classic(float(z)), folder / f"{z}.dcm")
+    return folder
+
+
+def _parametric_map(folder: Path) -> Path:
+    write_parametric_map(folder / "a.dcm", ImageSeries(data=IMAGES[:1], affine=AFFINE), quantity="QSM", unit="1")
+    return folder / "a.dcm"
+
+
+def _several_arrays(folder: Path) -> Path:
+    np.savez(folder / "a.npz", a=IMAGES, names=np.array(["a", "b"]), c=np.arange(3))
+    return folder / "a.npz"
+
+
 def _cfl(folder: Path) -> Path:
     write_cfl(folder / "a", _kspace())
     return folder / "a.cfl"
@@ -138,7 +155,10 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "nii.gz": lambda folder: _nifti(folder, "a.nii.gz"),
     "npy": _npy,
     "npz": _npz,
+    "npz of several": _several_arrays,
     "medmnist": _medmnist,
+    "dicom folder": _dicom_folder,
+    "parametric map": _parametric_map,
     "ismrmrd": _ismrmrd,
     "fastmri": _fastmri,
     "hdf5": _hdf5,
