@@ -124,6 +124,18 @@ def test_files_of_others_with_oversampled_readout_and_double_precision(tmp_path)
     assert not read.data[..., 1].any()
 
 
+def test_samples_as_pairs_of_real_numbers_are_read(tmp_path):
+    write_fastmri(tmp_path / "a.h5", make(2, 6, 5, 2))
+    before = read_fastmri(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        data = file["kspace"][()].view(np.float32).reshape(1, 2, 6, 5, 2)
+        del file["kspace"]
+        pairs = np.empty(data.shape[:-1], dtype=[("real", "<f4"), ("imag", "<f4")])
+        pairs["real"], pairs["imag"] = data[..., 0], data[..., 1]
+        file["kspace"] = pairs
+    assert np.array_equal(read_fastmri(tmp_path / "a.h5").data, before.data)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

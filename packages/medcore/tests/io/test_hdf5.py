@@ -107,3 +107,10 @@ def test_children_are_those_without_soft_links(tmp_path):
         file["round"] = h5py.SoftLink("/round")
     with open_hdf5(tmp_path / "a.h5") as file:
         assert [name for name, _ in children(file)] == ["x"]
+
+
+def test_values_of_variable_length_are_not_left_to_the_library(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["text"] = "text"
+    with open_hdf5(tmp_path / "a.h5") as file, pytest.raises(InputError, match="stores /text as values of variable length"):
+        read_array(file["text"], tmp_path / "a.h5")

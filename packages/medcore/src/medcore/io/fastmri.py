@@ -20,7 +20,7 @@ from medcore.atomic import check_writable, write_bytes
 from medcore.errors import InputError
 from medcore.io.geometry import centred_affine
 from medcore.io.guard import reason
-from medcore.io.hdf5 import children, member, open_hdf5, read_array
+from medcore.io.hdf5 import as_complex, children, member, open_hdf5, read_array
 from medcore.io.hdf5_attributes import text_attribute
 from medcore.io.images import check_seconds
 from medcore.io.ismrmrd.header import Header, parse_header, render_header
@@ -83,7 +83,7 @@ def read_fastmri(path: str | Path, *, slice_index: int | None = None) -> KSpace:
             raise InputError(
                 path, f"holds {slices} slices (0 to {slices - 1}), slice_index is {slice_index}", "choose one with slice_index"
             )
-        data = np.asarray(array[index]).astype(np.complex64, copy=False).reshape(1, coils, 1, height, width)
+        data = as_complex(np.asarray(array[index])).astype(np.complex64, copy=False).reshape(1, coils, 1, height, width)
         own = _own(file, index, path)
         mask = _mask(file, data, path)
         maps = _plane(file, MAPS, index, (coils, height, width), path)
@@ -125,8 +125,7 @@ def _parts(file: h5py.File, path: Path) -> tuple[h5py.Dataset, Header]:
 
 def _shape(array: h5py.Dataset, path: Path) -> tuple[int, int, int, int]:
     kind = array.dtype
-    complex_like = kind.kind == "c" or (kind.names is not None and len(kind.names) == 2)
-    if not complex_like or array.ndim not in (3, 4) or 0 in array.shape:
+    if as_complex(np.empty(0, kind)).dtype.kind != "c" or array.ndim not in (3, 4) or 0 in array.shape:
         raise InputError(path, f"has kspace of type {kind} and shape {array.shape}", "give complex (slice, [coil,] height, width)")
     check_size(path, array.shape, kind.itemsize, path.stat().st_size)
     slices, *coils, height, width = (int(n) for n in array.shape)

@@ -105,6 +105,8 @@ def children(group: h5py.Group) -> Iterator[tuple[str, Any]]:
 
 def read_array(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     """All values of a plain dataset, within the budgets of :mod:`medcore.io.limits`; (real, imag) pairs become complex."""
+    if dataset.dtype.hasobject:  # the library trusts the lengths that such values state
+        raise InputError(path, f"stores {dataset.name} as values of variable length", "store it as plain numbers")
     check_size(path, dataset.shape or (1,), dataset.dtype.itemsize, path.stat().st_size)
     return as_complex(np.asarray(dataset[()]))
 

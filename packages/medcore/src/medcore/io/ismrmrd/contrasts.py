@@ -43,7 +43,7 @@ def number_contrasts(heads: Heads) -> tuple[Int[np.ndarray, "readout"], Int[np.n
 
 def choose(
     heads: Heads, contrast: Int[np.ndarray, "readout"], wanted: Sequence[int] | None, n: int, path: Path
-) -> tuple[Heads, Int[np.ndarray, "readout"], list[int]]:
+) -> tuple[Heads, Int[np.ndarray, "kept"], list[int]]:
     """The readouts of the contrasts `wanted`, their new contrast numbers, and the contrasts in order.
 
     Raises

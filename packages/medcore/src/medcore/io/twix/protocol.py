@@ -130,7 +130,7 @@ class _Values:
 
     def whole(self, name: str, low: int, high: int, *, default: int | None = None, stored: bool = False) -> int:
         """A whole number from `low` to `high`; `default` where it is not stated."""
-        value = self.number(name, low, high, default=default, stored=stored)
+        value = self.number(name, float(low), float(high), default=None if default is None else float(default), stored=stored)
         if value != int(value):
             raise InputError(self._path, f"states {name} = {value:g} in its protocol, not a whole number", _HINT)
         return int(value)
