@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import classic, save
 from pydicom.dataset import Dataset
 
 from medcore.errors import InputError
@@ -213,6 +214,26 @@ def test_plain_files_are_known_by_content(name, content, kind, fact, tmp_path):
     assert facts["format"] == kind
     assert fact.items() <= facts.items()
     assert find_faults(tmp_path / name) == []
+
+
+def test_json_lines_are_no_damaged_json(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.4}\n')
+    assert describe(tmp_path / "log.jsonl")["type"] == "JSON Lines"
+    assert find_faults(tmp_path / "log.jsonl") == []
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": NaN}\n')
+    with pytest.raises(InputError, match="line 3: holds NaN"):
+        find_faults(tmp_path / "log.jsonl")
+
+
+def test_films_need_no_place_in_space(tmp_path):
+    for number in range(2):
+        dataset = classic(ImagePositionPatient=None, ImageOrientationPatient=None, PixelSpacing=None, Modality="DX")
+        dataset.SeriesInstanceUID += f".{number}"
+        save(dataset, tmp_path / f"{number}.dcm")
+    assert describe(tmp_path / "0.dcm")["type"] == "projection image"
+    assert describe(tmp_path / "0.dcm")["axes"] == {"y": 4, "x": 6}
+    assert find_faults(tmp_path / "0.dcm") == []
+    assert find_faults(tmp_path) == []
 
 
 @pytest.mark.parametrize(

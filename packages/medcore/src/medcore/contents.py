@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from medcore.datasets.strict_json import parse_object
 from medcore.errors import InputError
 from medcore.io.guard import foreign_errors, reason
 from medcore.io.hdf5 import open_hdf5
@@ -132,8 +133,28 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    if (count := _json_lines(path)) is not None:
+        return {"type": "JSON Lines", "lines": count}
     content = read_json(path)
     return {"type": "JSON object", "keys": len(content), "first_keys": list(content)[:_MAX_LISTED]}
+
+
+def _json_lines(path: Path) -> int | None:
+    """How many objects a file holds that has one in each line, None if it is no such file.
+
+    Raises
+    ------
+    InputError
+        If the first two lines are objects and a later one is not.
+    """
+    if path.stat().st_size > _MAX_TEXT:
+        return None
+    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith(b"{") and line.rstrip().endswith(b"}") for line in lines[:2]):
+        return None
+    for number, line in enumerate(lines, 1):
+        parse_object(line, f"{path}, line {number}")
+    return len(lines)
 
 
 def _xml(path: Path) -> dict[str, Any]:

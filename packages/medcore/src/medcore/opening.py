@@ -8,19 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medcore.atomic import sha256_file
 from medcore.config import to_mapping
 from medcore.contents import content_faults, describe_content, recognise_content
+from medcore.datasets.dicom_grey import grey_image
 from medcore.errors import InputError, MissingExtraError
 from medcore.io import ImageSeries, KSpace, list_series, read_dicom, read_fastmri
 from medcore.io.bids import bids_faults, describe_bids, find_collections, read_collection, subjects_of
+from medcore.io.dicom.files import open_dicom
+from medcore.io.dicom.listing import SeriesInfo
+from medcore.io.dicom.parsing import pydicom_errors
 from medcore.io.fastmri import describe_fastmri
 from medcore.io.npy import list_arrays
 from medcore.io.opener import open_path, recognise
 from medcore.units import m_to_mm, rad_to_deg, s_to_ms
 
 _MAX_FILES = 100_000
+PROJECTIONS = frozenset({"CR", "DX", "IO", "MG", "OP", "PX", "RF", "US", "XA", "XC"})
+"""Modalities whose pictures have no place in space."""
 
 
 def open(path: str | Path, **options: Any) -> Any:  # noqa: A001 - medcore.open is the public name
@@ -81,6 +88,9 @@ def describe(path: str | Path, **options: Any) -> dict[str, Any]:
         return facts | {"type": "k-space of several slices", **describe_fastmri(path)}
     if Path(path).is_dir() and not options and (why := _why_mixed(path, kind)):
         return facts | {"format": "folder", "type": "folder of several things", "not_one": why, **_contents(Path(path))}
+    if kind == "dicom" and (film := _film(path)) is not None:
+        height, width = film.shape
+        return facts | {"type": "projection image", "axes": {"y": height, "x": width}}
     item = open(path, **options)
     if isinstance(item, ImageSeries):
         return facts | _describe_images(item)
@@ -223,10 +233,12 @@ def find_faults(path: str | Path) -> list[str]:
         faults = []
         for info in list_series(path):
             try:
-                faults += [f"series {info.number}: {fault}" for fault in _faults(read_dicom(info.paths))]
+                faults += [f"series {info.number}: {fault}" for fault in _faults_of_series(info)]
             except InputError as error:
                 faults.append(f"series {info.number}: {error.problem}")
         return faults
+    if kind == "dicom" and (film := _film(path)) is not None:
+        return ["all pixels have one value"] if film.min() == film.max() else []
     if kind == "bids-folder":
         return _faults_of_bids(path)
     if kind == "fastmri":
@@ -235,6 +247,23 @@ def find_faults(path: str | Path) -> list[str]:
     if Path(path).is_dir() and _why_mixed(path, kind):
         return _faults_of_files(Path(path))
     return _faults(open(path))
+
+
+def _faults_of_series(info: SeriesInfo) -> list[str]:
+    if info.modality in PROJECTIONS:
+        for path in info.paths:
+            grey_image(path, "file")
+        return []
+    return _faults(read_dicom(info.paths))
+
+
+def _film(path: str | Path) -> NDArray[np.uint8] | None:
+    """The picture of a DICOM file that is a projection, which has no place in space; None for others."""
+    path = Path(path)
+    dataset = open_dicom(path)
+    with pydicom_errors(path):
+        modality = dataset.get("Modality")
+    return grey_image(path, "file") if modality in PROJECTIONS else None
 
 
 def _faults_of_bids(path: str | Path) -> list[str]:
