@@ -22,9 +22,9 @@ _APPLIES = {
     "--pairs": ("images", "masks"),
     "--contrast-axis": ("images", "masks"),
     "--ignore-geometry": ("images", "masks"),
-    "--column": ("labels", "scores", "text"),
-    "--id-column": ("labels", "scores", "text"),
-    "--subject-column": ("labels", "scores", "text"),
+    "--column": ("labels", "values", "scores", "text"),
+    "--id-column": ("labels", "values", "scores", "text"),
+    "--subject-column": ("labels", "values", "scores", "text"),
     "--positive": ("labels", "scores"),
 }
 
@@ -44,7 +44,7 @@ def compare(
     metric: Annotated[list[str] | None, typer.Option(help="A metric; may be repeated. By default those that fit.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List every metric: identity, unit, direction, definition.")] = False,
     kind: Annotated[
-        Literal["images", "masks", "labels", "scores", "boxes", "text"] | None,
+        Literal["images", "masks", "labels", "values", "scores", "boxes", "text"] | None,
         typer.Option(help="What the files hold. By default told from the files and metrics."),
     ] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.95,
@@ -70,12 +70,14 @@ def compare(
     ignore_geometry: Annotated[
         bool, typer.Option("--ignore-geometry", help="Compare despite different positions.", rich_help_panel=_IMAGES)
     ] = False,
-    column: Annotated[str | None, typer.Option(help="Column of labels, grades or texts.", rich_help_panel=_TABLES)] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of labels, grades, measurements or texts.", rich_help_panel=_TABLES)
+    ] = None,
     id_column: Annotated[str | None, typer.Option(help="Column of sample names.", rich_help_panel=_TABLES)] = None,
     subject_column: Annotated[str | None, typer.Option(help="Column of subjects in REF.", rich_help_panel=_TABLES)] = None,
     positive: Annotated[str | None, typer.Option(help="The positive one of two classes.", rich_help_panel=_TABLES)] = None,
 ) -> dict[str, Any]:
-    """Compare estimates with a reference: images, maps, masks, labels, grades, scores of classes, boxes or texts.
+    """Compare estimates with a reference: images, maps, masks, labels, grades, measurements, scores, boxes or texts.
 
     Images are files that medcore reads, or folders of them (--pairs). Tables are CSV, TSV or JSON lines, paired by sample name.
     Boxes are COCO's JSON: annotations and a list of results. Several estimates are compared with the first, by subject, with
@@ -89,7 +91,7 @@ def compare(
 
     _check_paths([reference, *estimates], folders=pairs)
     names = metric or []
-    what: Kind = kind or comparison.find_kind(reference, estimates, names)
+    what: Kind = kind or comparison.find_kind(reference, estimates, names, column)
     given = {
         "--mask": mask,
         "--sd": sd,
@@ -122,6 +124,8 @@ def compare(
                 return comparison.compare_labels(reference, path, positive=positive, **table)
             case "scores":
                 return comparison.compare_scores(reference, path, positive=positive, **table)
+            case "values":
+                return comparison.compare_values(reference, path, **table)
             case "text":
                 return comparison.compare_texts(reference, path, **table)
             case "boxes":
@@ -162,7 +166,7 @@ def _check_together(what: str, sd: list[Path] | None, estimates: list[Path], sub
 def _refuse_unused(given: dict[str, Any], what: str) -> None:
     wrong = next((name for name, value in given.items() if value is not None and what not in _APPLIES[name]), None)
     if wrong:
-        where = "tables" if what in {"labels", "scores", "text"} else what
+        where = "tables" if what in {"labels", "values", "scores", "text"} else what
         raise ConfigError(wrong, f"does not apply to {where}", "leave it out")
 
 

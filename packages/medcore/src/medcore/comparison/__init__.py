@@ -15,6 +15,7 @@ from medcore.comparison.labels import BINARY_METRICS, GRADE_METRICS, LABEL_METRI
 from medcore.comparison.results import Comparison, Ranking, rank
 from medcore.comparison.scores import SCORE_METRICS, compare_scores
 from medcore.comparison.texts import TEXT_METRICS, compare_texts
+from medcore.comparison.values import VALUE_METRICS, compare_values
 
 __all__ = [
     "BINARY_METRICS",
@@ -28,6 +29,7 @@ __all__ = [
     "SCORE_METRICS",
     "TEXT_METRICS",
     "UNCERTAINTY_METRICS",
+    "VALUE_METRICS",
     "Comparison",
     "ImageOptions",
     "Kind",
@@ -38,6 +40,7 @@ __all__ = [
     "compare_labels",
     "compare_scores",
     "compare_texts",
+    "compare_values",
     "find_kind",
     "rank",
 ]

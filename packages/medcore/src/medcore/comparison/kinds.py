@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from medcore import metrics
-from medcore.comparison.tables import is_table, read_rows, score_columns
+from medcore.comparison.tables import holds_measurements, is_table, read_rows, score_columns
 from medcore.errors import InputError
 
-Kind = Literal["images", "masks", "labels", "scores", "boxes", "text"]
+Kind = Literal["images", "masks", "labels", "values", "scores", "boxes", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-def find_kind(reference: Path, estimates: Sequence[Path], names: Sequence[str]) -> Kind:
+def find_kind(reference: Path, estimates: Sequence[Path], names: Sequence[str], column: str | None = None) -> Kind:
     """Tell what is compared from the files and the metrics that were asked for.
 
-    Tables (CSV, TSV, JSON lines) hold scores if an estimate has a column for each class of the reference or one of probabilities, else
-    labels; text if a metric of text was asked for. JSON files hold boxes; everything else is images, or masks if a metric of masks was
-    asked for.
+    Tables (CSV, TSV, JSON lines) hold scores if an estimate has a column for each class of the reference or one of probabilities;
+    measurements if the reference has decimal numbers, or a metric of maps was asked for; text if one of text was; else labels. JSON
+    files hold boxes; everything else is images, or masks if a metric of masks was asked for.
 
     Raises
     ------
@@ -39,7 +39,9 @@ def find_kind(reference: Path, estimates: Sequence[Path], names: Sequence[str]) 
         return "text"
     truth = read_rows(reference)
     scored = all(score_columns(truth, read_rows(path)) is not None for path in estimates)
-    return "scores" if scored else "labels"
+    if scored:
+        return "scores"
+    return "values" if holds_measurements(truth, column) or (kinds and kinds <= {"maps"}) else "labels"
 
 
 def _shape(path: Path) -> str:

@@ -153,7 +153,7 @@ def rank(found: Mapping[str, Comparison], *, level: float = 0.95, seed: int = 0)
     """Compare estimates of one reference with the first of them.
 
     Differences are those of the same samples: where one of two estimates has no value, the sample is left out of their difference.
-    Intervals and p-values are those of :func:`medcore.metrics.paired_comparison`, clustered by subject; all p-values are adjusted
+    Intervals and p-values are those of :func:`medcore.metrics.paired.paired_comparison`, clustered by subject; all p-values are adjusted
     together.
 
     Parameters

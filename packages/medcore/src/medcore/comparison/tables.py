@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,12 @@ from medcore.io.limits import existing_file
 
 ID_COLUMNS = ("sample_id", *IMAGE_COLUMNS)
 VALUE_COLUMNS = (*GRADE_COLUMNS, "prediction", "predicted", "estimate", "class")
+MEASUREMENT_COLUMNS = ("value", "measurement", "mean", "median", "t1", "t2", "t2star", "adc", *VALUE_COLUMNS)
 PROBABILITY_COLUMNS = ("probability", "prob", "p", "confidence", "y_score")
 _PREFIXES = ("", "p_", "prob_", "probability_", "score_")
 _SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_WHOLE = re.compile(r"-?[0-9]{1,9}")
 EACH = "each"
 """Given instead of a table of subjects: every sample is a subject of its own."""
 
@@ -109,10 +113,17 @@ def numbers_of(table: Table, name: str, values: Sequence[str]) -> list[float]:
     """
     found = []
     for i, cell in enumerate(values):
-        if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", cell):
+        if not _NUMBER.fullmatch(cell) or not math.isfinite(float(cell)):
             raise InputError(table.path, f"has {name} = {cell!r} in row {i + 1}, not a finite number", "correct the table")
         found.append(float(cell))
     return found
+
+
+def holds_measurements(table: Table, column: str | None) -> bool:
+    """Whether a column of values holds numbers only, and not only whole ones."""
+    name = column or table.find(MEASUREMENT_COLUMNS)
+    cells = table.column(name) if name in table.columns else ()
+    return bool(cells) and all(map(_NUMBER.fullmatch, cells)) and not all(map(_WHOLE.fullmatch, cells))
 
 
 def value_column(table: Table, column: str | None) -> str:

@@ -47,7 +47,7 @@ def cluster_interval(
         Group of each sample; None takes every sample as its own.
     statistic
         Called with the resampled array(s); returns a number, a :class:`MetricResult`, or None where it has no value. Means and the metrics
-        with a weighted form (:attr:`medcore.metrics.Metric.weighted`) take a fraction of a second for 10 000 samples.
+        with a weighted form (:attr:`medcore.metrics.base.Metric.weighted`) take a fraction of a second for 10 000 samples.
     level, n_resamples, seed
         Level of the interval, number of resamples, random seed.
     method

@@ -20,7 +20,7 @@ KIND_TITLES = {
 
 
 def entries(names: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The fields of each metric (:class:`medcore.metrics.Metric`) and its identity, of all or of those called `names`.
+    """The fields of each metric (:class:`medcore.metrics.base.Metric`) and its identity, of all or of those called `names`.
 
     Raises
     ------
