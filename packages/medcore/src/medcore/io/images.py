@@ -77,8 +77,10 @@ def checked_affine(affine: Any, what: str | Path) -> NDArray[np.float64]:
     matrix = np.asarray(affine, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise InputError(what, "has an affine that is not a finite 4 x 4 matrix", "correct the orientation fields of the file")
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not (lengths > 0).all() or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-3 or not np.allclose(matrix[3], [0, 0, 0, 1]):
+    with np.errstate(over="ignore"):  # absurd entries give infinite lengths
+        lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    usable = np.isfinite(lengths).all() and (lengths > 0).all()
+    if not usable or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-3 or not np.allclose(matrix[3], [0, 0, 0, 1]):
         raise InputError(
             what, "has a singular affine, so voxels have no place in space", "correct the orientation fields of the file"
         )
