@@ -23,7 +23,7 @@ PURPOSES = {
     "eval": "the reference implementations of metrics",
     "text": "fast text similarity, BLEU and chrF",
     "viz": "figures in reports, and reading PNG, JPEG, BMP and TIFF images",
-    "detect": "mean average precision of boxes",
+    "detect": "the implementation that metrics of boxes are compared with",
     "hf": "data sets handed to the Hugging Face libraries",
 }
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9._-]+).*;\s*extra\s*==\s*['\"]([A-Za-z0-9._-]+)['\"]")
