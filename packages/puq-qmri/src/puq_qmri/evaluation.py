@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from medcore.errors import InputError
+from medcore.io.geometry import same_place
 from medcore.metrics import (
     MetricResult,
     bias,
@@ -124,7 +125,7 @@ def _check_alike(maps: MapFolder, reference: MapFolder, name: str, mask: np.ndar
         raise InputError(maps.source, f"has {name} of shape {shape}, the reference {wanted}", "resample one of them")
     if mask is not None and mask.shape != wanted:
         raise InputError("mask", f"has shape {mask.shape}, the maps {wanted}", "give a mask of the maps' shape")
-    if not np.allclose(maps.affine, reference.affine, atol=1e-4):
+    if not same_place(maps.affine, reference.affine, wanted):
         raise InputError(maps.source, f"lies elsewhere in space than {reference.source}", "resample one of them")
     units = {folder.units[name] for folder in (maps, reference) if name in folder.units}
     if len(units) > 1:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from medcore.errors import ConfigError, InputError
 from medcore.io import ImageSeries, KSpace, read_dicom, read_nifti, read_nifti_series, read_npy, recognise
 from medcore.io import open as open_any
+from medcore.io.geometry import same_place
 from medcore.io.images import check_seconds, checked_times
 from medcore.io.npy import load_array
 from medcore.io.opener import nifti_files
@@ -213,7 +214,7 @@ def _volume(path: Path, series: ImageSeries) -> Float[np.ndarray, "contrast z y 
     else:
         image = read_nifti(path, times={})
         values = np.abs(image.data)
-        if image.shape == series.shape and not np.allclose(image.affine, series.affine, atol=1e-4):
+        if image.shape == series.shape and not same_place(image.affine, series.affine, series.shape):
             raise InputError(path, "lies elsewhere in space than the images", "resample it to the images")
     if values.shape[1:] != series.shape:
         raise InputError(path, f"has the shape {values.shape[1:]}, the images {series.shape}", "give the images' shape")

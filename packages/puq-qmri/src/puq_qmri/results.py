@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Num
 from medcore.atomic import atomic_directory
 from medcore.errors import InputError
 from medcore.io import ImageSeries, KSpace, read_nifti, write_nifti
+from medcore.io.geometry import same_place
 from medcore.provenance import RunRecord
 from medcore.report import Report
 from medcore.units import rad_to_deg
@@ -223,7 +224,7 @@ def read_maps(folder: str | Path) -> MapFolder:
         if match["name"] in found[kind]:
             raise InputError(folder, f"holds several files of {match['name']}", "give a folder with the maps of one subject")
         if image.n_contrasts != 1 or (
-            first and (image.shape != first.shape or not np.allclose(image.affine, first.affine, atol=1e-5))
+            first and (image.shape != first.shape or not same_place(image.affine, first.affine, first.shape))
         ):
             raise InputError(
                 path, f"has the shape {image.data.shape} or another place than the other maps", "give maps of one volume"

@@ -14,6 +14,7 @@ from medcore import io, metrics
 from medcore.comparison.results import Comparison, check_level, chosen
 from medcore.datasets.images import SUFFIXES, read_image
 from medcore.errors import InputError
+from medcore.io.geometry import same_place
 from medcore.metrics import Metric, MetricResult
 from medcore.metrics.base import Nan
 
@@ -33,7 +34,6 @@ UNCERTAINTY_METRICS = (
     "ause",
     "error_spearman",
 )
-_AFFINE_TOLERANCE = 1e-5  # metres
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ def _check_same_place(ref: io.ImageSeries, other: io.ImageSeries, options: Image
             "give images of one shape (contrast, z, y, x)",
         )
     assumed = any("no geometry in the file" in r for r in (*ref.repairs, *other.repairs))
-    if not (options.ignore_geometry or assumed or np.allclose(ref.affine, other.affine, atol=_AFFINE_TOLERANCE)):
+    if not (options.ignore_geometry or assumed or same_place(ref.affine, other.affine, ref.shape)):
         raise InputError(
             other.source, f"lies elsewhere than {ref.source} (their affines differ)", "resample it, or add --ignore-geometry"
         )
