@@ -200,11 +200,12 @@ def _described(folder: Path, *facts: Any) -> Iterator[None]:
 
 def _check_description(folder: Path) -> None:
     path = folder / DESCRIPTION
-    if path.exists():
+    others = folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir())
+    if path.exists():  # looked for after the others, before which every writer puts it there
         kind = read_json(path).get("DatasetType")
         if kind != "derivative":
             raise InputError(path, f"states DatasetType {kind!r}", "write to a data set of derivatives, or a new folder")
-    elif folder.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
+    elif others:
         raise InputError(folder, "is not empty and no BIDS data set", "choose a new folder")
 
 
