@@ -101,7 +101,7 @@ def split_dataset(
     ConfigError
         If the fractions are not positive or their sum is not 1.
     InputError
-        If there are fewer subjects than parts, or a part would stay empty.
+        If there are fewer subjects than parts, or a part would be less than half a sample.
     """
     shares = [float(f) for f in fractions]
     if not shares or not all(f > 0 for f in shares) or not math.isclose(sum(shares), 1, abs_tol=1e-6):
@@ -112,10 +112,10 @@ def split_dataset(
         raise InputError(
             dataset.card.name, f"has {len(subjects)} {what} for {len(shares)} parts", "ask for fewer parts or add subjects"
         )
+    small = next((s for s in shares if s * len(dataset) < 0.5), None)
+    if small is not None:
+        raise InputError(dataset.card.name, f"is too small for a part of {small:g}", "ask for larger or fewer parts")
     parts = _assign(subjects, dataset.annotations, np.array(shares), np.random.default_rng(seed))
-    empty = next((i for i, p in enumerate(parts) if not p), None)
-    if empty is not None:
-        raise InputError(dataset.card.name, f"is too small for a part of {shares[empty]:g}", "ask for larger or fewer parts")
     return tuple(Subset(dataset, sorted(p), name=f"part {i + 1} of {len(parts)}") for i, p in enumerate(parts))
 
 
@@ -162,7 +162,7 @@ def _assign(
     by_class: dict[str, list[str]] = {}
     for name in sorted(subjects):
         by_class.setdefault(_class_of([annotations[i] for i in subjects[name]]), []).append(name)
-    parts: list[list[int]] = [[] for _ in shares]
+    parts: list[list[str]] = [[] for _ in shares]
     owed = np.zeros(len(shares))  # what the classes so far should have given each part and did not
     for label in sorted(by_class):
         names = by_class[label]
@@ -172,10 +172,23 @@ def _assign(
         for name in sorted(order, key=lambda n: -len(subjects[n])):
             size = len(subjects[name])
             best = _neediest(target - own, owed + target - own, size)
-            parts[best] += subjects[name]
+            parts[best].append(name)
             own[best] += size
         owed += target - own
-    return parts
+    _fill_empty(parts, subjects, shares)
+    return [[i for name in names for i in subjects[name]] for names in parts]
+
+
+def _fill_empty(parts: list[list[str]], subjects: dict[str, list[int]], shares: np.ndarray) -> None:
+    """Give every empty part the subject of a part with several whose size is nearest to its share: a few large groups leave some empty."""
+    total = sum(map(len, subjects.values()))
+    for wanted, part in zip(shares * total, parts, strict=True):
+        if part:
+            continue
+        spare = [(abs(len(subjects[n]) - wanted), n, other) for other in parts if len(other) > 1 for n in other]
+        _, name, giver = min(spare, key=lambda found: found[:2])
+        giver.remove(name)
+        part.append(name)
 
 
 def _neediest(lacking: np.ndarray, overall: np.ndarray, size: int) -> int:
