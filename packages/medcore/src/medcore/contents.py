@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from medcore.datasets.strict_json import parse_object
 from medcore.errors import InputError
 from medcore.io.guard import foreign_errors, reason
-from medcore.io.hdf5 import open_hdf5
+from medcore.io.hdf5 import describe_hdf5
+from medcore.io.json_object import parse_object
 from medcore.io.limits import existing_file
 from medcore.io.npy import list_arrays, load_array
 from medcore.io.parrec import par_of
@@ -194,20 +194,6 @@ def _text(path: Path) -> dict[str, Any]:
     return {"type": "text", "lines": len(text.splitlines())}
 
 
-def _hdf5(path: Path) -> dict[str, Any]:
-    import h5py
-
-    found: list[dict[str, Any]] = []
-    with open_hdf5(path) as file:
-
-        def note(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and len(found) < _MAX_LISTED:
-                found.append({"name": name, "shape": list(item.shape or ()), "dtype": str(item.dtype)[:80]})
-
-        file.visititems(note)
-    return {"type": "HDF5 of no known layout", "arrays": found}
-
-
 def _mat(path: Path) -> dict[str, Any]:
     import scipy.io
 
@@ -244,7 +230,7 @@ _DESCRIBE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "json": _json,
     "xml": _xml,
     "text": _text,
-    "hdf5": _hdf5,
+    "hdf5": describe_hdf5,
     "mat": _mat,
     "rec": _rec,
     "npy": _arrays,

@@ -86,12 +86,12 @@ def describe(path: str | Path, **options: Any) -> dict[str, Any]:
         return facts | describe_bids(path)
     if kind == "fastmri" and "slice_index" not in options:
         return facts | {"type": "k-space of several slices", **describe_fastmri(path)}
-    if Path(path).is_dir() and not options and (why := _why_mixed(path, kind)):
-        return facts | {"format": "folder", "type": "folder of several things", "not_one": why, **_contents(Path(path))}
     if kind == "dicom" and (film := _film(path)) is not None:
         height, width = film.shape
         return facts | {"type": "projection image", "axes": {"y": height, "x": width}}
-    item = open(path, **options)
+    item, why = (open(path, **options), "") if options or Path(path).is_file() else _one_thing(path, kind)
+    if item is None:
+        return facts | {"format": "folder", "type": "folder of several things", "not_one": why, **_contents(Path(path))}
     if isinstance(item, ImageSeries):
         return facts | _describe_images(item)
     if isinstance(item, KSpace):
@@ -99,23 +99,22 @@ def describe(path: str | Path, **options: Any) -> dict[str, Any]:
     return facts | {"type": "dataset", "samples": len(item), "card": to_mapping(item.card)}
 
 
-def _why_mixed(path: str | Path, kind: str | None) -> str | None:
-    """Why a folder is neither one series nor one data set; None if it is one."""
+def _one_thing(path: str | Path, kind: str | None) -> tuple[Any, str]:
+    """The series or data set that a folder is; or None, and why it is neither. A DICOM folder is a series or an error."""
     from medcore.datasets.opener import recognise_dataset
 
-    if kind in {"dicom-folder", "bids-folder"}:
-        return None
+    if kind == "dicom-folder":
+        return open(path), ""
     try:
         if kind is None:
             found = recognise_dataset(path)
             if len(found) != 1:
-                return f"it may be {' and '.join(found)}" if found else "no data set of a known kind"
-        open(path)
+                return None, f"it may be {' and '.join(found)}" if found else "no data set of a known kind"
+        return open(path), ""
     except MissingExtraError:
         raise
     except InputError as error:
-        return f"{Path(error.what).name}: {error.problem}"
-    return None
+        return None, f"{Path(error.what).name}: {error.problem}"
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -244,9 +243,8 @@ def find_faults(path: str | Path) -> list[str]:
     if kind == "fastmri":
         slices = describe_fastmri(path)["axes"]["slice"]
         return list(dict.fromkeys(fault for i in range(slices) for fault in _faults(read_fastmri(path, slice_index=i))))
-    if Path(path).is_dir() and _why_mixed(path, kind):
-        return _faults_of_files(Path(path))
-    return _faults(open(path))
+    item = _one_thing(path, kind)[0] if Path(path).is_dir() else open(path)
+    return _faults_of_files(Path(path)) if item is None else _faults(item)
 
 
 def _faults_of_series(info: SeriesInfo) -> list[str]:

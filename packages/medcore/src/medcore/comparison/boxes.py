@@ -13,8 +13,9 @@ from medcore import metrics
 from medcore.comparison.results import Comparison, Measure, chosen, measured
 from medcore.comparison.tables import look_up_subjects
 from medcore.datasets.coco import SUBJECT_KEYS
-from medcore.datasets.strict_json import MAX_BYTES, check_number, check_whole, load_json, parse_object
+from medcore.datasets.strict_json import MAX_BYTES, check_number, check_whole, load_json
 from medcore.errors import InputError
+from medcore.io.json_object import parse_object
 from medcore.io.limits import existing_file
 from medcore.metrics import Bound
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from medcore.datasets.graded import GRADE_COLUMNS, IMAGE_COLUMNS, SUBJECT_COLUMNS
-from medcore.datasets.strict_json import parse_object
 from medcore.datasets.tables import MAX_BYTES, Table, read_table
 from medcore.errors import InputError
+from medcore.io.json_object import parse_object
 from medcore.io.limits import existing_file
 
 ID_COLUMNS = ("sample_id", *IMAGE_COLUMNS)

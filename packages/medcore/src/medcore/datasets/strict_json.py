@@ -1,14 +1,13 @@
-"""JSON read strictly: bounded size, no key twice, no NaN, no text that is no text."""
+"""Annotations in JSON: files of bounded size, and values that are text and numbers as they should be."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from medcore.errors import InputError
-from medcore.io.guard import reason
+from medcore.io.json_object import parse_object
 from medcore.io.limits import existing_file
 
 MAX_BYTES = 512 << 20
@@ -29,39 +28,6 @@ def load_json(path: str | Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
     if size > max_bytes:
         raise InputError(path, f"has {size} bytes, more than {max_bytes}", "give a smaller file of annotations")
     return parse_object(path.read_bytes(), str(path))
-
-
-def parse_object(content: bytes, what: str) -> dict[str, Any]:
-    """Parse UTF-8 bytes as one JSON object; `what` names them in errors.
-
-    Raises
-    ------
-    InputError
-        If they are not UTF-8, not valid JSON, state a key twice, hold NaN or infinity, are nested too deeply, or are no object.
-    """
-
-    def no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(what, f"states {twice[:80]!r} twice", _HINT)
-        return found
-
-    def no_constants(name: str) -> None:
-        raise InputError(what, f"holds {name}, which JSON has no word for", _HINT)
-
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(what, f"is not UTF-8 text ({reason(error)})", "save it as UTF-8") from error
-    try:
-        value = json.loads(text, object_pairs_hook=no_doubles, parse_constant=no_constants)
-    except (ValueError, RecursionError) as error:
-        raise InputError(what, f"is not valid JSON ({reason(error)})", _HINT) from error
-    if not isinstance(value, dict):
-        raise InputError(what, f"holds {type(value).__name__}, not an object", _HINT)
-    return value
 
 
 def check_text(value: Any, name: str, what: str) -> str:

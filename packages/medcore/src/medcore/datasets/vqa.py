@@ -12,8 +12,9 @@ from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixe
 from medcore.datasets.images import file_inside, files_in, folder_of, read_image
 from medcore.datasets.labels import choose_split
 from medcore.datasets.origin import find_origin
-from medcore.datasets.strict_json import check_text, parse_object
+from medcore.datasets.strict_json import check_text
 from medcore.errors import InputError
+from medcore.io.json_object import parse_object
 from medcore.io.limits import existing_file
 
 MAX_LINE_BYTES = 10_000_000

@@ -5,8 +5,6 @@ Source: Brain Imaging Data Structure 1.11.1, appendix "Quantitative MRI": EchoTi
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcore.errors import InputError
-from medcore.io.guard import reason
 from medcore.io.images import check_seconds
+from medcore.io.json_object import parse_object
 from medcore.io.limits import existing_file
 from medcore.units import deg_to_rad
 
@@ -52,36 +50,10 @@ def read_json(path: Path) -> dict[str, Any]:
     InputError
         If it is not that.
     """
-
-    def no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise InputError(path, f"states {key!r} twice", _HINT)
-            found[key] = value
-        return found
-
-    def no_constants(name: str) -> None:
-        raise InputError(path, f"holds {name}, which JSON has no word for", _HINT)
-
-    def finite(text: str) -> float:
-        value = float(text)
-        if not math.isfinite(value):
-            raise InputError(path, f"holds {text[:20]}, which is beyond the range of numbers", _HINT)
-        return value
-
     size = existing_file(path).stat().st_size
     if size > MAX_BYTES:
         raise InputError(path, f"has {size} bytes, more than {MAX_BYTES}", _HINT)
-    try:
-        value = json.loads(
-            path.read_bytes().decode("utf-8-sig"), object_pairs_hook=no_doubles, parse_constant=no_constants, parse_float=finite
-        )
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, f"is not valid JSON ({reason(error)})", _HINT) from error
-    if not isinstance(value, dict):
-        raise InputError(path, f"holds {type(value).__name__}, not an object", _HINT)
-    return value
+    return parse_object(path.read_bytes(), str(path), _HINT, finite=True)
 
 
 def sidecar_times(content: dict[str, Any], n_contrasts: int, path: Path) -> dict[str, NDArray[np.float64]]:
