@@ -145,7 +145,8 @@ def read_cfl(
     maps = None if csm is None else _maps(csm, coils)
     if traj is not None:
         return _spokes(array, load_cfl(traj), path, maps, times, fov)
-    mask = (array != 0).any(axis=1)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which KSpace refuses
+        mask = (array != 0).any(axis=1)
     notes = ["taken as gridded k-space (contrast, coil, z, y, x)"]
     return _kspace(array, (z, y, x), path, maps, times, fov, notes, mask=None if mask.all() else mask)
 

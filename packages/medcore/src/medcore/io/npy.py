@@ -223,7 +223,8 @@ def read_npy_kspace(
         repairs.append("no field of view in the file, 1 mm for each sample assumed")
         fov = (z * VOXEL, y * VOXEL, x * VOXEL)
     check_seconds(times or {}, path)
-    mask = (data != 0).any(axis=1)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which KSpace refuses
+        mask = (data != 0).any(axis=1)
     depth, height, width = fov
     return KSpace(
         data=data,
