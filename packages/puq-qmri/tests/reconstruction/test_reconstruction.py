@@ -195,6 +195,39 @@ def test_the_same_measurement_is_reconstructed_once():
     assert reconstructor(kspace) is reconstructor(kspace)
 
 
+@pytest.mark.parametrize("trajectory", ["cartesian", "radial"])
+@pytest.mark.parametrize("method", ["cg-sense", "subspace"])
+def test_residual_images_are_the_gradient_of_the_misfit(trajectory, method):
+    """For small steps along them the weighted misfit falls by what the inner product says, and true images leave nothing."""
+    kspace, truth, csm, _ = simulated(trajectory=trajectory, acceleration=2.0)
+    settings = ReconstructionSettings(method=method)
+    reconstructor = Reconstructor(kspace=kspace, csm=csm, settings=settings, model="t2")
+    images = 0.5 * reconstructor.images(kspace)
+    residual = reconstructor.residual_images(kspace, images)
+    density = reconstructor.density.mask.double()
+
+    def misfit(x):
+        difference = reconstructor.operator(x) - torch.as_tensor(kspace.data)
+        return float((density * difference.abs().double() ** 2).sum())
+
+    step = 1e-3
+    fall = misfit(images) - misfit(images + step * residual)
+    energy = float((residual.abs().double() ** 2).sum())
+    assert fall == pytest.approx(2 * step * energy, rel=5e-3)
+    left = reconstructor.residual_images(kspace, torch.from_numpy(truth.images))
+    assert float(left.abs().max()) < 1e-3 * float(residual.abs().max())
+
+
+def test_residual_images_need_the_sampling_and_the_shape_of_the_images():
+    kspace, _, csm, _ = simulated(acceleration=2.0)
+    reconstructor = Reconstructor(kspace=kspace, csm=csm)
+    other, _, _, _ = simulated(trajectory="radial")
+    with pytest.raises(InputError, match="was sampled otherwise"):
+        reconstructor.residual_images(other, reconstructor.images(kspace))
+    with pytest.raises(InputError, match="got a tensor of shape"):
+        reconstructor.residual_images(kspace, reconstructor.images(kspace)[:2])
+
+
 def test_another_sampling_is_refused():
     kspace, _, csm, _ = simulated(acceleration=2.0)
     reconstructor = Reconstructor(kspace=kspace, csm=csm)

@@ -105,11 +105,35 @@ class Reconstructor:
         InputError
             If it was sampled otherwise.
         """
+        self._check_sampling(kspace)
+        return self.own if kspace is self.kspace else self._solve(kspace)
+
+    def residual_images(self, kspace: KSpace, images: Tensor) -> Complex64[Tensor, "contrast z y x"]:
+        """What the images leave of the samples, brought back to image space: ``A^H W (y - A x)`` with the density W.
+
+        Zero where the images explain every sample; where they do not, aliasing and noise stand in their places.
+
+        Parameters
+        ----------
+        kspace
+            A measurement with this sampling.
+        images
+            complex64 (contrast, z, y, x).
+
+        Raises
+        ------
+        InputError
+            If it was sampled otherwise, or the images have another shape.
+        """
+        self._check_sampling(kspace)
+        difference = torch.as_tensor(kspace.data, device=self.device) - self.operator(images)
+        return self.operator.adjoint(self.density(difference))
+
+    def _check_sampling(self, kspace: KSpace) -> None:
         if not (_same(kspace.traj, self.kspace.traj) and _same(kspace.mask, self.kspace.mask)):
             raise InputError(
                 kspace.source, "was sampled otherwise than what the reconstruction was prepared for", "prepare another"
             )
-        return self.own if kspace is self.kspace else self._solve(kspace)
 
     def images(self, kspace: KSpace) -> Complex64[Tensor, "contrast z y x"]:
         """Only the images, for :func:`puq_qmri.uncertainty.pseudo_replica`."""
