@@ -1,0 +1,106 @@
+r"""Unrolled reconstruction: small networks and returns to the measurement in turn.
+
+.. math:: z_t = x_t + C_t(x_t), \qquad x_{t+1} = \text{consistency}(z_t)
+
+One class serves every layout and every kind of data consistency of :class:`~puq_qmri.networks.settings.NetworkSettings`; slices of a volume
+pass the two-dimensional networks as a batch, while the data consistency joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from medcore.errors import InputError
+from puq_qmri.networks.blocks import body
+from puq_qmri.networks.problem import N_CONDITIONS, Problem, solve
+from puq_qmri.networks.settings import NetworkSettings
+
+_FIRST_LAMBDA = 0.05
+"""Weight of the network's image beside the measurement's before training."""
+
+
+class UnrolledNetwork(nn.Module):
+    """See the module's text.
+
+    Parameters
+    ----------
+    settings
+        How it is built.
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        inputs = 2 * settings.channels * (2 if settings.informed else 1) + (N_CONDITIONS if settings.informed else 0)
+        count = 1 if settings.share_weights else settings.unrolls
+        self.bodies = nn.ModuleList(body(settings, inputs, 2 * settings.channels) for _ in range(count))
+        first = torch.log(torch.tensor(_FIRST_LAMBDA if settings.consistency == "cg" else 1.0))
+        self.log_weight = nn.Parameter(first.repeat(settings.unrolls), requires_grad=settings.consistency != "projection")
+
+    def forward(self, problems: Sequence[Problem]) -> list[Complex[Tensor, "latent z y x"]]:
+        """Latent images of each scan; all scans have images of one size.
+
+        Raises
+        ------
+        InputError
+            If sizes differ.
+        """
+        sizes = {tuple(p.start.shape[-2:]) for p in problems}
+        if len(sizes) != 1:
+            raise InputError("scans of one batch", f"have images of sizes {sorted(sizes)}", "give scans of one size")
+        latents = [p.start for p in problems]
+        for unroll in range(self.settings.unrolls):
+            latents = self._step(unroll, latents, problems)
+        return latents
+
+    def _step(self, unroll: int, latents: list[Tensor], problems: Sequence[Problem]) -> list[Tensor]:
+        residuals = [p.right - p.normal(x) for p, x in zip(problems, latents, strict=True)] if self.settings.informed else []
+        given = []
+        for place, (latent, problem) in enumerate(zip(latents, problems, strict=True)):
+            images = [self._channels(latent), *([self._channels(residuals[place])] if residuals else [])]
+            given.append(torch.cat([*images, *self._constants(problem, images[0])], dim=1))
+        corrections = self.bodies[unroll % len(self.bodies)](torch.cat(given)).split([len(g) for g in given])
+        weight = self.log_weight[unroll].exp()
+        moved = [x + self._latent(c, x) for x, c in zip(latents, corrections, strict=True)]
+        return [self._consistent(z, p, weight) for z, p in zip(moved, problems, strict=True)]
+
+    def _consistent(self, image: Tensor, problem: Problem, weight: Tensor) -> Tensor:
+        if self.settings.consistency == "cg":
+
+            def map_(x: Tensor) -> Tensor:
+                return problem.normal(x) + weight * x
+
+            return solve(map_, problem.right + weight * image, image, self.settings.steps)
+        if self.settings.consistency == "gradient":
+            return image + weight * (problem.right - problem.normal(image))
+        if not problem.gridded:
+            raise InputError("projection", "got samples along a trajectory", "choose the data consistency cg or gradient")
+        return problem.power * image + problem.right - problem.normal(image)
+
+    def _channels(self, latent: Complex[Tensor, "latent z y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Real and imaginary parts as channels; slices, and contrasts where they pass one by one, as the batch."""
+        single = self.settings.layout == "contrast"
+        rows = latent.flatten(0, 1)[:, None] if single else latent.transpose(0, 1)
+        found = torch.cat([rows.real, rows.imag], dim=1)
+        missing = 2 * (self.settings.channels - rows.shape[1])
+        if not missing:
+            return found
+        zeros = rows.real.new_zeros(len(rows), missing // 2, *rows.shape[2:])
+        return torch.cat([rows.real, zeros, rows.imag, zeros], dim=1)
+
+    def _latent(self, channels: Float[Tensor, "batch channel y x"], like: Tensor) -> Tensor:
+        """The inverse of :meth:`_channels`."""
+        real, imaginary = channels.chunk(2, dim=1)
+        if self.settings.layout == "contrast":
+            return torch.complex(real, imaginary).reshape(like.shape)
+        return torch.complex(real, imaginary)[:, : len(like)].transpose(0, 1)
+
+    def _constants(self, problem: Problem, rows: Tensor) -> list[Tensor]:
+        if not self.settings.informed:
+            return []
+        each = problem.conditions.repeat_interleave(len(rows) // len(problem.conditions), dim=0)
+        return [each[:, :, None, None].expand(-1, -1, *rows.shape[-2:])]
