@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ class UNet(nn.Module):
         super().__init__()
         widths = settings.widths
         self.first = _double(inputs, widths[0], settings.dropout)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.coarse = nn.ModuleList(_double(coarse, coarse, settings.dropout) for _, coarse in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairs)

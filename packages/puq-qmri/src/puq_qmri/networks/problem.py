@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from medcore.errors import InputError, NumericalError
 from medcore.io.kspace import KSpace
 from puq_qmri.dcf import pipe_menon
 from puq_qmri.networks.settings import NetworkSettings
+from puq_qmri.networks.variance import Evidence, gather_evidence
 from puq_qmri.operators import LinearOperator, acquisition
 from puq_qmri.reconstruction.basis import temporal_basis
 from puq_qmri.reconstruction.subspace import common_phase
 from puq_qmri.signal_models import get_model
-from puq_qmri.uncertainty import noise_level
+from puq_qmri.uncertainty import noise_level, sampled_fractions
 
 _START_STEPS, _START_SHIFT = 8, 0.01
 """Conjugate-gradient steps and regularisation of the images that a network starts from."""
@@ -60,6 +61,12 @@ class Problem:
         Unit complex (z, y, x), or None.
     gridded
         Whether the samples lie on a grid.
+    back, image_normal
+        ``A^H D y`` and ``A^H D A`` of the contrasts themselves, in the units of the measurement.
+    level
+        Noise of one component of a sample, 0 where none could be measured.
+    sampled_fraction, times
+        Of each contrast.
     """
 
     normal: Callable[[Tensor], Tensor]
@@ -71,12 +78,23 @@ class Problem:
     basis: Float[Tensor, "contrast latent"] | None = None
     phase: Complex64[Tensor, "z y x"] | None = None
     gridded: bool = True
+    back: Complex64[Tensor, "contrast z y x"]
+    image_normal: Callable[[Tensor], Tensor]
+    level: float
+    sampled_fraction: Float[Tensor, " contrast"]
+    times: Float[Tensor, " contrast"]
 
     def images(self, latent: Complex[Tensor, "latent z y x"]) -> Complex64[Tensor, "contrast z y x"]:
         """Images of latent ones, in the units of the measurement."""
         found = latent if self.basis is None else torch.einsum("pk,kzyx->pzyx", self.basis.to(latent.dtype), latent)
         turned = found if self.phase is None else self.phase * found
         return (self.scale * turned).to(torch.complex64)
+
+    @torch.no_grad()
+    def evidence(self, images: Complex64[Tensor, "contrast z y x"]) -> Evidence:
+        """What a variance head is shown of these images of the scan."""
+        residuals = self.back - self.image_normal(images)
+        return gather_evidence(images, residuals, level=self.level, sampled_fraction=self.sampled_fraction, times=self.times)
 
     def latent(self, images: Complex[Tensor, "contrast z y x"]) -> Complex64[Tensor, "latent z y x"]:
         """The latent images nearest to given ones."""
@@ -143,24 +161,33 @@ def build_problem(
     )
     if not 0 < scale < math.inf:
         raise NumericalError(kspace.source, "has no signal", "check the samples and coil maps")
-    if level is None:
-        try:
-            level = noise_level(kspace)
-        except NumericalError:
-            level = 0.0
+    level = _level(kspace) if level is None else level
+    fractions = sampled_fractions(kspace)
+    key = get_model(model).times_key if model else next(iter(kspace.times), None)
     problem = Problem(
         normal=normal if basis is None else _in_subspace(normal, basis, phase),
         right=back,
         start=start / scale,
         power=power.float(),
-        conditions=_conditions(kspace, level / scale, per_contrast=settings.layout == "contrast").to(device),
+        conditions=_conditions(kspace, fractions, level / scale, per_contrast=settings.layout == "contrast").to(device),
         scale=scale,
         basis=basis,
         phase=phase,
         gridded=kspace.traj is None,
+        back=back,
+        image_normal=normal,
+        level=level,
+        sampled_fraction=fractions,
+        times=torch.as_tensor(np.arange(kspace.n_contrasts) if key is None else kspace.times[key]),
     )
-    object.__setattr__(problem, "right", problem.latent(back))
-    return problem
+    return replace(problem, right=problem.latent(back))
+
+
+def _level(kspace: KSpace) -> float:
+    try:
+        return noise_level(kspace)
+    except NumericalError:
+        return 0.0
 
 
 def _check(kspace: KSpace, settings: NetworkSettings, model: str | None) -> None:
@@ -232,15 +259,13 @@ def _energy(x: Tensor) -> Tensor:
     return (x.real.square() + x.imag.square()).sum()
 
 
-def _conditions(kspace: KSpace, noise: float, *, per_contrast: bool) -> Float[Tensor, "rows condition"]:
+def _conditions(
+    kspace: KSpace, fractions: Float[Tensor, " contrast"], noise: float, *, per_contrast: bool
+) -> Float[Tensor, "rows condition"]:
     """What a network is told: all numbers of about the size of 1."""
-    if kspace.mask is not None:
-        fractions = kspace.mask.reshape(kspace.n_contrasts, -1).mean(axis=1)
-    else:
-        part = min(1.0, float(np.prod(kspace.data.shape[2:]) / np.prod(kspace.matrix)))
-        fractions = np.full(kspace.n_contrasts, 1.0 if kspace.traj is None else part)
-    logs = np.log2(fractions.clip(1e-3))
+    logs = torch.log2(fractions.clamp_min(1e-3))
     level = math.log10(min(max(noise, 1e-4), 1.0)) + 2
     kind = 1.0 if "ti" in kspace.times else 0.0
-    rows = [[level, v, logs.min(), kind] for v in logs] if per_contrast else [[level, logs.mean(), logs.min(), kind]]
-    return torch.tensor(rows, dtype=torch.float32)
+    rows = logs if per_contrast else logs.mean()[None]
+    ones = torch.ones_like(rows)
+    return torch.stack([level * ones, rows, logs.min() * ones, kind * ones], dim=1)

@@ -69,11 +69,12 @@ class NetworkSettings:
     informed: bool = True
 
     def __post_init__(self) -> None:
-        for what, value, known in (
-            ("layout", self.layout, list(LAYOUTS)),
-            ("data consistency", self.consistency, list(CONSISTENCIES)),
-            ("network body", self.body, list(BODIES)),
-        ):
+        choices: tuple[tuple[str, str, list[str]], ...] = (
+            ("layout", self.layout, [*LAYOUTS]),
+            ("data consistency", self.consistency, [*CONSISTENCIES]),
+            ("network body", self.body, [*BODIES]),
+        )
+        for what, value, known in choices:
             if value not in known:
                 raise unknown_name(what, value, known)
         if self.consistency == "projection" and self.layout == "subspace":
