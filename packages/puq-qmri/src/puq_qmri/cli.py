@@ -46,6 +46,10 @@ Discrepancy = Annotated[
     float | None,
     typer.Option(min=0, help="Strength of the wavelets of subspace: 0 none, 1 as far as the noise allows; by default 0.3."),
 ]
+Coils = Annotated[int, typer.Option(min=0, help="Compress to so many virtual coils first; 0 keeps the coils.")]
+KeepOversampling = Annotated[
+    bool, typer.Option("--keep-oversampling", help="Keep the field of view that was measured, not only what the file asks for.")
+]
 Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(help="Non-uniform Fourier transform.")]
 
 
@@ -159,6 +163,8 @@ def recon(
     components: Components = None,
     discrepancy: Discrepancy = None,
     backend: Backend = "auto",
+    coils: Coils = 0,
+    keep_oversampling: KeepOversampling = False,
     te: Te = None,
     ti: Ti = None,
     device: Device = "cpu",
@@ -170,7 +176,7 @@ def recon(
     from puq_qmri.results import write_result
 
     chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
-    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device)
+    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device, coils, keep_oversampling)
     record = start_record(run, "recon", settings, [scan], output)
     kspace = open_scan(scan, given_times(te, ti))
     if run.dry_run:
@@ -262,6 +268,8 @@ def run_command(
     components: Components = None,
     discrepancy: Discrepancy = None,
     backend: Backend = "auto",
+    coils: Coils = 0,
+    keep_oversampling: KeepOversampling = False,
     te: Te = None,
     ti: Ti = None,
     device: Device = "cpu",
@@ -273,7 +281,7 @@ def run_command(
     from puq_qmri.results import write_result
 
     chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
-    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device)
+    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device, coils, keep_oversampling)
     record = start_record(run, "run", settings, [scan], output)
     kspace = open_scan(scan, given_times(te, ti))
     name = resolve_model(model, kspace)
@@ -329,6 +337,25 @@ def evaluate(
         run.say(f"report: {output}")
     metrics = {key: result.metric for key, result in found[0].metrics.items()}
     return {"maps": str(maps), "reference": str(reference), "results": results, "metrics": metrics}
+
+
+@commandline.command(app)
+def benchmark(
+    run: Invocation,
+    protocol: Annotated[Literal["puq-paper"], typer.Argument(help="A published experiment.")],
+    cases: Annotated[
+        list[Path], typer.Argument(help="Cases in the authors' field layout: .npz with image, sens, t2, pd, roi, seed, te_s.")
+    ],
+    method: Annotated[list[str] | None, typer.Option(help="How images are made; may be repeated. By default every way.")] = None,
+    acceleration: Annotated[float, typer.Option(min=1, help="Lines of k-space over lines measured.")] = 6,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the lines, instead of the seed of each case.")] = None,
+    device: Device = "cpu",
+) -> dict[str, Any]:
+    """Run a published experiment on your cases; prints the scores beside the published ones."""
+    from puq_qmri.protocols.command import run_benchmark
+
+    found = run_benchmark(run, cases, method or [], acceleration=acceleration, seed=seed, device=checked_device(device))
+    return {"protocol": protocol, **found}
 
 
 @commandline.command(app)

@@ -53,7 +53,14 @@ def reconstruction_settings(
 
 
 def pipeline_settings(
-    run: Invocation, reconstruction: ReconstructionSettings, uncertainty: Any, replicas: int, model: str | None, device: str
+    run: Invocation,
+    reconstruction: ReconstructionSettings,
+    uncertainty: Any,
+    replicas: int,
+    model: str | None,
+    device: str,
+    coils: int = 0,
+    keep_oversampling: bool = False,
 ) -> PipelineSettings:
     """Settings of the whole method."""
     from puq_qmri.pipeline import PipelineSettings
@@ -65,6 +72,8 @@ def pipeline_settings(
         model=model,
         seed=run.seed,
         device=checked_device(device),
+        n_coils=coils,
+        keep_oversampling=keep_oversampling,
     )
 
 

@@ -23,10 +23,11 @@ from medcore.io.images import ImageSeries
 from medcore.io.kspace import KSpace
 from puq_qmri.fitting import FitResult, Status, fit
 from puq_qmri.inputs import resolve_model
+from puq_qmri.preparation import prepare
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.results import ReconstructedImages
 from puq_qmri.signal_models import get_model
-from puq_qmri.uncertainty import noise_level, pseudo_replica, whiten
+from puq_qmri.uncertainty import noise_level, pseudo_replica
 
 Uncertainty = Literal["none", "pseudo-replica"]
 UNCERTAINTIES: tuple[Uncertainty, ...] = ("none", "pseudo-replica")
@@ -51,6 +52,10 @@ class PipelineSettings:
         Of the replicas' noise.
     device
         Where to compute, for example ``cpu`` or ``cuda``.
+    n_coils
+        Compress to so many virtual coils first; 0 keeps the coils.
+    keep_oversampling
+        Whether to keep what the file states as oversampling, instead of cutting the field of view to what it asks for.
     """
 
     reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
@@ -59,12 +64,16 @@ class PipelineSettings:
     model: str | None = None
     seed: int = 0
     device: str = "cpu"
+    n_coils: int = 0
+    keep_oversampling: bool = False
 
     def __post_init__(self) -> None:
         if self.uncertainty not in UNCERTAINTIES:
             raise ConfigError("--uncertainty", f"is {self.uncertainty!r}", f"choose one of {', '.join(UNCERTAINTIES)}")
         if self.n_replicas < 2:
             raise ConfigError("number of replicas", f"is {self.n_replicas}", "give at least 2")
+        if self.n_coils < 0:
+            raise ConfigError("number of virtual coils", f"is {self.n_coils}", "give at least 1, or 0 to keep the coils")
 
 
 def reconstruct_and_fit(
@@ -86,7 +95,7 @@ def reconstruct_and_fit(
     settings
         See :class:`PipelineSettings`.
     csm
-        Coil maps of the whitened coils, complex64 (coil, z, y, x); by default those of the measurement, or ESPIRiT.
+        Coil maps of the whitened coils on the grid of the measurement, complex64 (coil, z, y, x); by default its own, or ESPIRiT.
     progress
         Wraps the range of replicas, for a progress bar.
 
@@ -112,9 +121,9 @@ def reconstruct_images(
 ) -> ReconstructedImages:
     """Complex images of every contrast and their noise; parameters as :func:`reconstruct_and_fit`."""
     settings = settings or PipelineSettings()
-    white = whiten(kspace)
+    white = prepare(kspace, csm=csm, n_coils=settings.n_coils, keep_oversampling=settings.keep_oversampling)
     model = resolve_model(settings.model, kspace) if settings.reconstruction.method == "subspace" else None
-    reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, csm=csm, device=settings.device, model=model)
+    reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, device=settings.device, model=model)
     result = reconstructor(white)
     deviation, level = None, None
     if settings.uncertainty == "pseudo-replica":
@@ -132,9 +141,9 @@ def reconstruct_images(
         deviation = prediction.std.cpu().numpy()
     series = ImageSeries(
         data=result.images.cpu().numpy(),
-        affine=kspace.affine,
+        affine=white.affine,
         times=kspace.times,
-        meta=kspace.meta if kspace.field_strength is None else {**kspace.meta, "field_strength": kspace.field_strength},
+        meta=white.meta if kspace.field_strength is None else {**white.meta, "field_strength": kspace.field_strength},
         repairs=kspace.repairs,
         source=kspace.source,
     )
