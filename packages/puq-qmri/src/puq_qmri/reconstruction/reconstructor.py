@@ -97,6 +97,19 @@ class Reconstructor:
         """Reconstruction of the measurement it was prepared for."""
         return self._solved[1] if self.settings.method == "subspace" else self._solve(self.kspace)
 
+    @property
+    def solver(self) -> SubspaceSolver:
+        """The subspace's solver after it has solved the measurement prepared for: its basis, phase and strength.
+
+        Raises
+        ------
+        ConfigError
+            If the method is another one.
+        """
+        if self.settings.method != "subspace":
+            raise ConfigError(f"--method {self.settings.method}", "has no subspace", "choose subspace")
+        return self._solved[0]
+
     def __call__(self, kspace: KSpace) -> Reconstruction:
         """Reconstruct a measurement with this sampling.
 
