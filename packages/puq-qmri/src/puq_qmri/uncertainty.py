@@ -104,6 +104,25 @@ def noise_level(kspace: KSpace) -> float:
     return level
 
 
+def sampled_fractions(kspace: KSpace) -> Float32[Tensor, " contrast"]:
+    """Part of the points of the Cartesian grid that each contrast measured.
+
+    With a trajectory, grid points count that are the nearest one of a sample; a fully sampled disc has pi / 4. A contrast whose
+    samples are all zero has none.
+    """
+    if kspace.mask is not None:
+        found = kspace.mask.reshape(kspace.n_contrasts, -1).mean(axis=1)
+    elif kspace.traj is None:
+        found = np.ones(kspace.n_contrasts)
+    else:
+        size = np.asarray(kspace.matrix[-kspace.traj.shape[-1] :])
+        nearest = np.rint(kspace.traj * (size / (2 * np.pi))).astype(np.int64) % size
+        numbers = np.ravel_multi_index(tuple(np.moveaxis(nearest, -1, 0)), tuple(size)).reshape(kspace.n_contrasts, -1)
+        found = np.array([len(np.unique(n)) for n in numbers]) / size.prod()
+    empty = ~np.any(kspace.data.reshape(kspace.n_contrasts, -1), axis=1)
+    return torch.from_numpy(np.where(empty, 0, found).astype(np.float32))
+
+
 def _outer_samples(kspace: KSpace) -> Complex64[np.ndarray, " sample"]:
     if kspace.traj is not None:
         distance = np.linalg.norm(kspace.traj, axis=-1)
