@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from medcore.errors import InputError
 from puq_qmri.operators.nufft import check_trajectory
-from puq_qmri.trajectory import GOLDEN_ANGLE, cartesian_mask, radial, spiral
+from puq_qmri.trajectory import GOLDEN_ANGLE, cartesian_mask, jittered_mask, radial, spiral
 
 SMALL = st.integers(1, 12)
 PI = np.float32(np.pi)
@@ -114,3 +114,40 @@ def test_lines_differ_between_contrasts_and_seeds():
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@given(edges=st.tuples(st.integers(16, 48), st.integers(16, 48)), acceleration=st.floats(1, 3), seed=st.integers(0, 1000))
+def test_jittered_points_are_as_many_as_asked_for_with_the_centre(edges, acceleration, seed):
+    mask = jittered_mask(2, (2, *edges), acceleration, centre_width=6, seed=seed)
+    wanted = round(edges[0] * edges[1] / acceleration)
+    assert mask.sum(axis=(1, 2, 3)).tolist() == [2 * wanted] * 2
+    y, x = edges[0] // 2, edges[1] // 2
+    assert mask[:, :, y - 3 : y + 3, x - 3 : x + 3].all()
+    assert np.array_equal(mask[:, 0], mask[:, 1])
+    assert acceleration < 1.2 or not np.array_equal(mask[0], mask[1])
+    assert np.array_equal(mask, jittered_mask(2, (2, *edges), acceleration, centre_width=6, seed=seed))
+
+
+def test_jittered_points_leave_smaller_gaps_than_random_ones(rng):
+    """The widest empty disc, against as many points drawn without any rule."""
+    from scipy.ndimage import distance_transform_edt
+
+    mask = jittered_mask(6, (1, 96, 96), 6.0, seed=1)
+    for plane in mask[:, 0]:
+        free = np.zeros(96 * 96, bool)
+        free[rng.choice(96 * 96, plane.sum(), replace=False)] = True
+        assert distance_transform_edt(~plane).max() < distance_transform_edt(~free.reshape(96, 96)).max()
+
+
+@pytest.mark.parametrize(
+    ("acceleration", "width", "message"),
+    [
+        (0.5, 8, "acceleration: is 0.5"),
+        (40.0, 8, "is 40, which leaves 26 of 1024 points with 64"),
+        (2.0, 33, "with 1089 in the centre"),
+        (2.0, 0, "centre_width: is 0"),
+    ],
+)
+def test_bad_jittered_masks(acceleration, width, message):
+    with pytest.raises(InputError, match=message):
+        jittered_mask(1, (1, 32, 32), acceleration, centre_width=width)

@@ -1,4 +1,4 @@
-"""Where k-space is sampled: radial and spiral trajectories, random Cartesian lines."""
+"""Where k-space is sampled: radial and spiral trajectories, random Cartesian lines and points."""
 
 from __future__ import annotations
 
@@ -107,6 +107,67 @@ def cartesian_mask(
             stretches = np.array_split(others, wanted - centre)
             contrast[:, [generator.choice(s) for s in stretches]] = True
     return mask
+
+
+def jittered_mask(
+    n_contrasts: int, matrix: tuple[int, int, int], acceleration: float, *, centre_width: int = 8, seed: int = 0
+) -> Bool[np.ndarray, "contrast z y x"]:
+    """Random points of the (y, x) plane without wide gaps, others in each contrast, with a fully sampled centre.
+
+    The plane is cut into equal cells, shifted at random, and one point is drawn in each: jittered sampling, which is close to a
+    Poisson disc and fast. Both axes are then phase-encoded, or it is one plane of a volume.
+
+    Parameters
+    ----------
+    n_contrasts
+        Number of contrasts.
+    matrix
+        (z, y, x); all planes get the same points.
+    acceleration
+        Number of grid points over number of points measured, the centre included.
+    centre_width
+        Edge of the central square that is always measured.
+    seed
+        Of the random choice.
+
+    Raises
+    ------
+    InputError
+        If the acceleration is below 1 or leaves no point beside the centre, or the centre does not fit.
+    """
+    _positive(n_contrasts=n_contrasts, centre_width=centre_width)
+    shape = matrix[1:]
+    total, centre = math.prod(shape), centre_width**2
+    wanted = round(total / acceleration) if acceleration >= 1 else 0
+    if centre_width > min(shape) or wanted < min(centre + 1, total):
+        raise InputError(
+            "acceleration",
+            f"is {acceleration:g}, which leaves {wanted} of {total} points with {centre} in the centre",
+            "choose a smaller one, at least 1, or a smaller centre",
+        )
+    generator = np.random.default_rng(seed)
+    pitch = math.sqrt((total - centre) / max(wanted - centre, 1))
+    low = [n // 2 - centre_width // 2 for n in shape]
+    central = np.zeros(shape, bool)
+    central[low[0] : low[0] + centre_width, low[1] : low[1] + centre_width] = True
+    planes = [_jittered(central, pitch, wanted, generator) for _ in range(n_contrasts)]
+    return np.repeat(np.stack(planes)[:, None], matrix[0], axis=1)
+
+
+def _jittered(
+    central: Bool[np.ndarray, "y x"], pitch: float, wanted: int, generator: np.random.Generator
+) -> Bool[np.ndarray, "y x"]:
+    """One point in each cell of edge `pitch` and all central ones, made exactly `wanted` by leaving out or adding some at random."""
+    cells = [np.arange(-1, math.ceil(n / pitch) + 1) for n in central.shape]
+    corner = np.stack(np.meshgrid(*cells, indexing="ij"), axis=-1).reshape(-1, 2) + generator.random(2)
+    points = np.floor((corner + generator.random(corner.shape)) * pitch).astype(int)
+    points = points[((points >= 0) & (points < central.shape)).all(axis=1)]
+    plane = central.copy()
+    plane[points[:, 0], points[:, 1]] = True
+    excess = int(plane.sum()) - wanted
+    candidates = np.flatnonzero(plane & ~central if excess > 0 else ~plane)
+    plane.ravel()[generator.choice(candidates, abs(excess), replace=False)] = excess < 0
+    return plane
 
 
 def _positive(**counts: int) -> None:

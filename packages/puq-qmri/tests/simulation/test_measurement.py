@@ -8,7 +8,18 @@ from medcore.datasets.phantoms import ANATOMIES, relaxation_phantom
 from medcore.errors import ConfigError, InputError
 from puq_qmri.csm import espirit
 from puq_qmri.operators import acquisition
-from puq_qmri.simulation import DEFAULT_TE, DEFAULT_TI, SimulationSettings, birdcage, contrast_images, simulate
+from puq_qmri.simulation import (
+    COILS,
+    DEFAULT_TE,
+    DEFAULT_TI,
+    SimulationSettings,
+    birdcage,
+    coil_maps,
+    contrast_images,
+    draw_object,
+    measure,
+    simulate,
+)
 from puq_qmri.uncertainty import noise_level
 
 SIZE = 48
@@ -19,7 +30,7 @@ def simulated(**changes):
     return settings, *simulate(settings)
 
 
-@pytest.mark.parametrize("trajectory", ["cartesian", "radial", "spiral"])
+@pytest.mark.parametrize("trajectory", ["cartesian", "jittered", "radial", "spiral"])
 @pytest.mark.parametrize("model", ["t2", "t1"])
 def test_samples_are_the_truth_seen_by_the_coils_plus_noise_of_the_stated_level(trajectory, model):
     settings, kspace, truth = simulated(trajectory=trajectory, model=model, acceleration=2.0, snr=40.0)
@@ -47,7 +58,7 @@ def test_the_ratio_of_signal_to_noise_is_that_of_the_combined_image():
     assert signal / noise.imag.std() == pytest.approx(settings.snr, rel=0.03)
 
 
-@pytest.mark.parametrize("anatomy", sorted(ANATOMIES))
+@pytest.mark.parametrize("anatomy", sorted([*ANATOMIES, "shapes"]))
 @pytest.mark.parametrize("model", ["t2", "t1"])
 def test_in_pure_voxels_images_follow_the_truth_maps(anatomy, model):
     _, kspace, truth = simulated(anatomy=anatomy, model=model)
@@ -104,7 +115,7 @@ def test_anatomies_and_field_strengths_differ():
 
 @pytest.mark.parametrize(
     ("trajectory", "acceleration", "fraction"),
-    [("cartesian", 1.0, 1.0), ("cartesian", 4.0, 0.25), ("radial", 4.0, np.pi / 4)],
+    [("cartesian", 1.0, 1.0), ("cartesian", 4.0, 0.25), ("jittered", 4.0, 0.25), ("radial", 4.0, np.pi / 4)],
 )
 def test_acceleration_is_that_of_lines_and_spokes(trajectory, acceleration, fraction):
     _, kspace, _ = simulated(trajectory=trajectory, acceleration=acceleration)
@@ -118,12 +129,39 @@ def test_small_matrices_keep_enough_central_lines_for_coil_maps(size, accelerati
     assert np.median(correlation) > 0.99
 
 
-def test_coils_have_unit_root_sum_of_squares_and_differ():
-    maps = birdcage(6, 40)
-    np.testing.assert_allclose((np.abs(maps) ** 2).sum(axis=0), 1, rtol=1e-5)
-    assert maps.shape == (6, 1, 40, 40)
-    gram = np.einsum("czyx,dzyx->cd", maps.conj(), maps)
-    assert np.linalg.cond(gram) < 1e4
+def test_without_noise_samples_are_the_truth_seen_by_the_coils():
+    _, kspace, truth = simulated(snr=float("inf"))
+    clean = acquisition(kspace, birdcage(8, SIZE))(torch.from_numpy(truth.images)).numpy()
+    assert kspace.noise is None
+    np.testing.assert_array_equal(kspace.data, clean)
+
+
+@pytest.mark.parametrize("trajectory", ["cartesian", "jittered"])
+def test_each_contrast_may_have_its_own_acceleration(trajectory):
+    wanted = (2.0, 6.0, 2.0, 4.0)
+    _, kspace, _ = simulated(trajectory=trajectory, times=(0.01, 0.05, 0.1, 0.15), accelerations=wanted)
+    assert [1 / m.mean() for m in kspace.mask] == pytest.approx(wanted, rel=0.02)
+    assert not np.array_equal(kspace.mask[0], kspace.mask[2])
+    assert kspace.meta["acceleration"] == list(wanted)
+
+
+@pytest.mark.parametrize("coils", sorted(COILS))
+def test_the_coils_asked_for_measure(coils):
+    _, kspace, truth = simulated(coils=coils, acceleration=1.0, snr=float("inf"), seed=5)
+    maps = coil_maps(coils, 8, SIZE, seed=5)
+    clean = acquisition(kspace, maps)(torch.from_numpy(truth.images)).numpy()
+    np.testing.assert_array_equal(kspace.data, clean)
+
+
+def test_one_object_is_measured_again_with_other_noise_and_lines():
+    settings = SimulationSettings(size=SIZE, anatomy="shapes", seed=2)
+    phantom, maps = draw_object(settings), birdcage(8, SIZE)
+    (first, truth), (second, same) = (measure(phantom, maps, settings, seed=s) for s in (7, 8))
+    assert np.array_equal(truth.images, same.images)
+    assert not np.array_equal(first.mask, second.mask)
+    assert not np.array_equal(first.noise, second.noise)
+    again, _ = measure(phantom, maps, settings, seed=7)
+    assert np.array_equal(first.data, again.data)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +171,12 @@ def test_coils_have_unit_root_sum_of_squares_and_differ():
         ({"n_coils": 0}, "0 coils"),
         ({"snr": 0.0}, "snr 0"),
         ({"snr": float("nan")}, "snr nan"),
-        ({"snr": float("inf")}, "snr inf"),
+        (
+            {"trajectory": "radial", "accelerations": (2.0,) * 8},
+            r"accelerations of the contrasts: are \[2.0, .* for radial sampling",
+        ),
+        ({"accelerations": (2.0, 4.0)}, r"are \[2.0, 4.0\] for 8 contrasts; give one of at least 1"),
+        ({"accelerations": (0.5,) * 8}, "for 8 contrasts; give one of at least 1"),
         ({"acceleration": 0.9}, "acceleration 0.9"),
         ({"acceleration": float("nan")}, "acceleration nan"),
         ({"times": (0.1, -0.1)}, r"times of the simulation: are \[0.1, -0.1\]"),
@@ -149,7 +192,7 @@ def test_bad_settings(changes, message):
         simulated(**changes)
 
 
-@pytest.mark.parametrize(("name", "value"), [("model", "t3"), ("trajectory", "cartesien")])
+@pytest.mark.parametrize(("name", "value"), [("model", "t3"), ("trajectory", "cartesien"), ("coils", "bird")])
 def test_unknown_names(name, value):
     settings = SimulationSettings()
     object.__setattr__(settings, name, value)
