@@ -90,5 +90,5 @@ class NetworkSettings:
 
     @property
     def channels(self) -> int:
-        """Complex channels of the latent images."""
-        return {"subspace": self.components, "contrast": 1, "channels": self.contrasts}[self.layout]
+        """Channels of the latent images: coefficients are real, contrasts have a real and an imaginary part."""
+        return {"subspace": self.components, "contrast": 2, "channels": 2 * self.contrasts}[self.layout]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float, Inexact
 from torch import Tensor, nn
 
 from medcore.errors import InputError
@@ -35,13 +35,13 @@ class UnrolledNetwork(nn.Module):
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.settings = settings
-        inputs = 2 * settings.channels * (2 if settings.informed else 1) + (N_CONDITIONS if settings.informed else 0)
+        inputs = 2 * settings.channels + N_CONDITIONS if settings.informed else settings.channels
         count = 1 if settings.share_weights else settings.unrolls
-        self.bodies = nn.ModuleList(body(settings, inputs, 2 * settings.channels) for _ in range(count))
+        self.bodies = nn.ModuleList(body(settings, inputs, settings.channels) for _ in range(count))
         first = torch.log(torch.tensor(_FIRST_LAMBDA if settings.consistency == "cg" else 1.0))
         self.log_weight = nn.Parameter(first.repeat(settings.unrolls), requires_grad=settings.consistency != "projection")
 
-    def forward(self, problems: Sequence[Problem]) -> list[Complex[Tensor, "latent z y x"]]:
+    def forward(self, problems: Sequence[Problem]) -> list[Inexact[Tensor, "latent z y x"]]:
         """Latent images of each scan; all scans have images of one size.
 
         Raises
@@ -81,23 +81,21 @@ class UnrolledNetwork(nn.Module):
             raise InputError("projection", "got samples along a trajectory", "choose the data consistency cg or gradient")
         return problem.power * image + problem.right - problem.normal(image)
 
-    def _channels(self, latent: Complex[Tensor, "latent z y x"]) -> Float[Tensor, "batch channel y x"]:
-        """Real and imaginary parts as channels; slices, and contrasts where they pass one by one, as the batch."""
-        single = self.settings.layout == "contrast"
-        rows = latent.flatten(0, 1)[:, None] if single else latent.transpose(0, 1)
-        found = torch.cat([rows.real, rows.imag], dim=1)
-        missing = 2 * (self.settings.channels - rows.shape[1])
-        if not missing:
-            return found
-        zeros = rows.real.new_zeros(len(rows), missing // 2, *rows.shape[2:])
-        return torch.cat([rows.real, zeros, rows.imag, zeros], dim=1)
+    def _channels(self, latent: Inexact[Tensor, "latent z y x"]) -> Float[Tensor, "batch channel y x"]:
+        """Images as channels; slices, and contrasts where they pass one by one, as the batch."""
+        if self.settings.layout == "subspace":
+            rows = latent.transpose(0, 1)
+            missing = self.settings.channels - len(latent)
+            return nn.functional.pad(rows, (0, 0, 0, 0, 0, missing)) if missing else rows
+        rows = latent.flatten(0, 1)[:, None] if self.settings.layout == "contrast" else latent.transpose(0, 1)
+        return torch.cat([rows.real, rows.imag], dim=1)
 
     def _latent(self, channels: Float[Tensor, "batch channel y x"], like: Tensor) -> Tensor:
         """The inverse of :meth:`_channels`."""
-        real, imaginary = channels.chunk(2, dim=1)
-        if self.settings.layout == "contrast":
-            return torch.complex(real, imaginary).reshape(like.shape)
-        return torch.complex(real, imaginary)[:, : len(like)].transpose(0, 1)
+        if self.settings.layout == "subspace":
+            return channels[:, : len(like)].transpose(0, 1)
+        found = torch.complex(*channels.chunk(2, dim=1))
+        return found.reshape(like.shape) if self.settings.layout == "contrast" else found.transpose(0, 1)
 
     def _constants(self, problem: Problem, rows: Tensor) -> list[Tensor]:
         if not self.settings.informed:
