@@ -83,6 +83,39 @@ class LinearOperator(ABC):
         """``A.H W A`` with real weights of the samples that broadcast to the codomain; a subclass may know a faster form."""
         return self.H @ Mask(weights, self.codomain) @ self
 
+    def subspace_gram(self, basis: Tensor, weights: Tensor | None = None) -> LinearOperator:
+        r"""Normal operator of the coefficients of a temporal basis, ``B.H A.H W A B`` with ``(B a)_p = \sum_k basis_pk a_k``.
+
+        Acts on (component, ...) instead of (contrast, ...). Where the contrasts are sampled on their own, as by :class:`Fft` and
+        :class:`Nufft` with coils, it is one convolution between every two components and no image of a contrast is ever made.
+
+        Parameters
+        ----------
+        basis
+            Real (contrast, component), contrasts as on the first axis of the domain.
+        weights
+            Real, of the samples, broadcastable to the codomain; 1 if not given.
+
+        Raises
+        ------
+        InputError
+            If the basis is not real or has another number of contrasts, or the weights do not fit.
+        """
+        expansion = Expansion(basis, self.domain)
+        return expansion.H @ (self.gram if weights is None else self.weighted_gram(weights)) @ expansion
+
+    def for_contrasts(self, n_contrasts: int) -> LinearOperator | None:  # noqa: ARG002 - subclasses use it
+        """The same operator for another size of the first axis; None where it treats the entries of that axis differently."""
+        return None
+
+    def for_one_coil(self) -> LinearOperator | None:
+        """The same operator for one coil; None where it treats coils differently, or knows none."""
+        return None
+
+    def around(self, middle: LinearOperator) -> LinearOperator:
+        """``A.H @ middle @ A``; a subclass may know a form that needs less memory."""
+        return self.H @ middle @ self
+
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
         """Composition: ``(A @ B)(x) = A(B(x))``."""
         return _Product(self, other)
@@ -133,11 +166,18 @@ class _Product(LinearOperator):
     @property
     def gram(self) -> LinearOperator:
         """``B.H @ A.gram @ B``, so that a fast normal operator of the outer one is used."""
-        return self.inner.H @ self.outer.gram @ self.inner
+        return self.inner.around(self.outer.gram)
 
     def weighted_gram(self, weights: Tensor) -> LinearOperator:
         """``B.H @ A.weighted_gram(W) @ B``."""
-        return self.inner.H @ self.outer.weighted_gram(weights) @ self.inner
+        return self.inner.around(self.outer.weighted_gram(weights))
+
+    def subspace_gram(self, basis: Tensor, weights: Tensor | None = None) -> LinearOperator:
+        """The inner operator around the outer one's form, where the inner one does the same to all contrasts."""
+        if self.inner.domain[0] != self.inner.codomain[0] or basis.ndim != 2:
+            return super().subspace_gram(basis, weights)
+        inner = self.inner.for_contrasts(basis.shape[1])
+        return super().subspace_gram(basis, weights) if inner is None else inner.around(self.outer.subspace_gram(basis, weights))
 
 
 class _Sum(LinearOperator):
@@ -169,6 +209,49 @@ class _Multiple(LinearOperator):
     def gram(self) -> LinearOperator:
         """``|c|^2 A.gram``."""
         return _Multiple(self.operator.gram, abs(self.factor) ** 2)
+
+    def weighted_gram(self, weights: Tensor) -> LinearOperator:
+        """``|c|^2 A.weighted_gram(W)``."""
+        return _Multiple(self.operator.weighted_gram(weights), abs(self.factor) ** 2)
+
+    def subspace_gram(self, basis: Tensor, weights: Tensor | None = None) -> LinearOperator:
+        """``|c|^2 A.subspace_gram(B, W)``."""
+        return _Multiple(self.operator.subspace_gram(basis, weights), abs(self.factor) ** 2)
+
+
+class Expansion(LinearOperator):
+    r"""From coefficients (component, ...) to contrasts (contrast, ...): ``x_p = \sum_k basis_pk a_k``.
+
+    Parameters
+    ----------
+    basis
+        Real (contrast, component).
+    codomain
+        Shape of what it gives, contrasts first.
+
+    Raises
+    ------
+    InputError
+        If the basis is not a real matrix or has another number of contrasts.
+    """
+
+    def __init__(self, basis: Tensor, codomain: Sequence[int]) -> None:
+        if basis.ndim != 2 or 0 in basis.shape or len(basis) != codomain[0]:
+            raise InputError(
+                "temporal basis", f"has shape {tuple(basis.shape)}", f"give (contrast, component) for {codomain[0]} contrasts"
+            )
+        if not basis.is_floating_point():
+            raise InputError("temporal basis", f"has values of type {basis.dtype}", "give real floating-point ones")
+        super().__init__((basis.shape[1], *codomain[1:]), codomain)
+        self.basis = basis
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        result: Tensor = torch.tensordot(self.basis.to(x.dtype), x, dims=1)
+        return result
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        result: Tensor = torch.tensordot(self.basis.T.to(y.dtype), y, dims=1)
+        return result
 
 
 class Identity(LinearOperator):

@@ -17,9 +17,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from medcore.errors import InputError
-from puq_qmri.operators.base import LinearOperator
+from puq_qmri.operators.base import Expansion, LinearOperator, Mask
 from puq_qmri.operators.engines import Engine, Finufft, TorchKbNufft
-from puq_qmri.operators.toeplitz import Toeplitz, kernel_spectrum
+from puq_qmri.operators.toeplitz import SubspaceToeplitz, Toeplitz, kernel_spectrum, subspace_spectrum
 
 Backend = Literal["auto", "finufft", "torchkbnufft"]
 BACKENDS: tuple[Backend, ...] = ("auto", "finufft", "torchkbnufft")
@@ -112,13 +112,32 @@ class Nufft(LinearOperator):
         Made anew at each call, for the trajectory as it is then. Where its gradient is wanted, or weights differ between coils, the two
         transforms are kept.
         """
-        contrasts, coils, *samples = self.codomain
-        shaped = weights.reshape((1,) * (4 - weights.ndim) + tuple(weights.shape))
-        if self.traj.requires_grad or (coils > 1 and shaped.shape[1] > 1):
+        flat = self._point_weights(weights)
+        if flat is None:
             return super().weighted_gram(weights)
-        flat = shaped[:, 0].expand(contrasts, *samples).reshape(contrasts, -1)
-        dtype = torch.float64 if self.traj.dtype == torch.float64 else torch.float32
-        return Toeplitz(kernel_spectrum(self._points(), self.matrix, flat, dtype), self.matrix, coils)
+        return Toeplitz(kernel_spectrum(self._points(), self.matrix, flat, self._precision), self.matrix, self.domain[1])
+
+    def subspace_gram(self, basis: Tensor, weights: Tensor | None = None) -> LinearOperator:
+        """One convolution between every two components; see :class:`puq_qmri.operators.toeplitz.SubspaceToeplitz`."""
+        flat = self._point_weights(torch.ones((), device=self.traj.device) if weights is None else weights)
+        if flat is None:
+            return super().subspace_gram(basis, weights)
+        basis = Expansion(basis, self.domain).basis
+        spectrum = subspace_spectrum(self._points(), self.matrix, basis, flat, self._precision)
+        return SubspaceToeplitz(spectrum, basis.shape[1], self.matrix, self.domain[1])
+
+    @property
+    def _precision(self) -> torch.dtype:
+        return torch.float64 if self.traj.dtype == torch.float64 else torch.float32
+
+    def _point_weights(self, weights: Tensor) -> Float[Tensor, "contrast point"] | None:
+        """Weights of the points; None where they differ between coils, or the trajectory is learned: no convolution then."""
+        contrasts, coils, *samples = self.codomain
+        shaped = Mask(weights, self.codomain).mask
+        shaped = shaped.reshape((1,) * (4 - shaped.ndim) + tuple(shaped.shape))
+        if self.traj.requires_grad or (coils > 1 and shaped.shape[1] > 1):
+            return None
+        return shaped[:, 0].expand(contrasts, *samples).reshape(contrasts, -1)
 
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         images = x.reshape(*x.shape[:2], *self.grid)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Complex
 from torch import Tensor
 
@@ -31,3 +34,33 @@ class Sensitivity(LinearOperator):
 
     def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         return (y * self.csm.conj()).sum(dim=1)
+
+    def for_contrasts(self, n_contrasts: int) -> LinearOperator:
+        """The same maps for another number of contrasts."""
+        return Sensitivity(self.csm, n_contrasts)
+
+    def around(self, middle: LinearOperator) -> LinearOperator:
+        """``S.H @ middle @ S``, one coil after the other where `middle` does the same to each."""
+        one = middle.for_one_coil()
+        return super().around(middle) if one is None or len(self.csm) == 1 else _CoilByCoil(self.csm, one)
+
+
+class _CoilByCoil(LinearOperator):
+    """``sum_c conj(csm_c) G(csm_c x)``: no more than a few coil images exist at a time."""
+
+    def __init__(self, csm: Tensor, one: LinearOperator) -> None:
+        contrasts, _, *matrix = one.domain
+        super().__init__((contrasts, *matrix), (contrasts, *matrix))
+        self.csm, self.one = csm, one
+
+    def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self._summed(x, self.one)
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self._summed(y, self.one.adjoint)
+
+    def _summed(self, x: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+        result = torch.zeros_like(x)
+        for coil in self.csm:
+            result = result + coil.conj() * transform((coil * x)[:, None])[:, 0]
+        return result
