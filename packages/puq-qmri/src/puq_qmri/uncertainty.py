@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Complex64, Float32
+from jaxtyping import Bool, Complex64, Float32
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,9 +42,14 @@ class Prediction:
     epistemic: Float32[Tensor, "contrast z y x"]
 
     @property
+    def variance(self) -> Float32[Tensor, "contrast z y x"]:
+        """Variance of one component, both kinds together."""
+        return self.aleatoric + self.epistemic
+
+    @property
     def std(self) -> Float32[Tensor, "contrast z y x"]:
         """Standard deviation of one component, both kinds together."""
-        return (self.aleatoric + self.epistemic).sqrt()
+        return self.variance.sqrt()
 
 
 def whiten(kspace: KSpace) -> KSpace:
@@ -133,6 +138,72 @@ def _outer_samples(kspace: KSpace) -> Complex64[np.ndarray, " sample"]:
     measured = np.any(kspace.data, axis=1)
     far = measured & (distance >= np.quantile(distance[measured], 0.95)) if measured.any() else measured
     return np.asarray(np.moveaxis(kspace.data, 1, -1)[far].ravel())
+
+
+def component_errors(
+    images: Complex64[Tensor, "contrast z y x"], truth: Complex64[Tensor, "contrast z y x"], *, real_images: bool = False
+) -> Float32[Tensor, "contrast part z y x"]:
+    """Errors of single components: real and imaginary part, or the one part of images that are real but for a phase.
+
+    That part lies along the phase of the image (where it is zero: of the truth); an error of the phase itself does not count, as
+    the fit of such images does not see it.
+
+    Parameters
+    ----------
+    images, truth
+        Reconstructed and true images.
+    real_images
+        Whether the images are real but for a phase.
+    """
+    error = images - truth
+    if not real_images:
+        return torch.stack([error.real, error.imag], dim=1)
+    # The sign is zero where image and truth are, and so is the error.
+    return (error * torch.where(images != 0, images, truth).sgn().conj()).real[:, None]
+
+
+def contrast_correlation(
+    errors: Iterable[Tensor], *, std: Float32[Tensor, "contrast z y x"] | None = None, mask: Bool[Tensor, "z y x"] | None = None
+) -> Float32[Tensor, "contrast contrast"]:
+    r"""Correlation of the errors of images between contrasts, one matrix for all voxels.
+
+    With errors over deviations :math:`z`, it is :math:`\mathrm{Re} \sum z_i \bar z_j / \sqrt{\sum |z_i|^2 \sum |z_j|^2}` over voxels and
+    samples: about zero mean, so that a bias shared by contrasts counts as correlation.
+
+    Parameters
+    ----------
+    errors
+        Samples, each complex or real (contrast, z, y, x): deviations of pseudo-replicas or Monte-Carlo passes from their mean, or errors
+        of held-out images; taken one by one.
+    std
+        Deviation of one component, by which errors are divided, so that voxels of large variance do not decide alone. A contrast
+        does not count where it is infinite or zero.
+    mask
+        Voxels that count.
+
+    Returns
+    -------
+    Tensor
+        Positive semi-definite, 1 on the diagonal; zero beside it for a contrast without errors.
+
+    Raises
+    ------
+    InputError
+        If there are no samples.
+    """
+    total: Tensor | None = None
+    for sample in errors:
+        values = sample.to(torch.complex128 if sample.is_complex() else torch.float64)
+        if std is not None:
+            values = torch.where(std.isfinite() & (std > 0), values / std, 0)
+        flat = values.flatten(1) if mask is None else values[:, mask]
+        products = (flat @ flat.mH).real
+        total = products if total is None else total + products
+    if total is None:
+        raise InputError("correlation between contrasts", "has no errors to learn from", "give at least one sample")
+    size = total.diagonal().sqrt()
+    found = total / torch.where(size > 0, size, 1.0).outer(torch.where(size > 0, size, 1.0))
+    return found.fill_diagonal_(1.0).float()
 
 
 def pseudo_replica(

@@ -5,11 +5,11 @@ All losses are means over the voxels of a mask. Voxels of infinite predicted var
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Bool, Complex64, Float, Float32
 from torch import Tensor
 
 from medcore.errors import InputError
+from puq_qmri.uncertainty import component_errors
 
 
 def squared_error(
@@ -30,12 +30,7 @@ def squared_error(
     real_images
         Whether the images are real but for a phase.
     """
-    error = images - truth
-    if not real_images:
-        return error.abs().square() / 2
-    direction = torch.where(images != 0, images, truth)
-    # sgn is zero where both are, and so is the error.
-    return (error * direction.sgn().conj()).real.square()
+    return component_errors(images, truth, real_images=real_images).square().mean(dim=1)
 
 
 def nll(
