@@ -11,7 +11,16 @@ from medcore.io.kspace import KSpace
 from puq_qmri.operators import acquisition
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.simulation import SimulationSettings, birdcage, simulate
-from puq_qmri.uncertainty import Prediction, noise_level, pseudo_replica, whiten
+from puq_qmri.trajectory import radial
+from puq_qmri.uncertainty import (
+    Prediction,
+    component_errors,
+    contrast_correlation,
+    noise_level,
+    pseudo_replica,
+    sampled_fractions,
+    whiten,
+)
 
 
 def gaussian(rng, shape, sigma=1.0):
@@ -153,6 +162,89 @@ def test_std_adds_both_kinds():
     part = torch.full((1, 1, 2, 2), 9.0)
     prediction = Prediction(mean=torch.zeros(1, 1, 2, 2, dtype=torch.complex64), aleatoric=part, epistemic=part * 16 / 9)
     assert torch.equal(prediction.std, torch.full((1, 1, 2, 2), 5.0))
+
+
+class TestContrastCorrelation:
+    @pytest.mark.parametrize("kind", ["complex", "real"])
+    def test_is_that_of_the_errors(self, rng, kind):
+        wanted = np.array([[1, 0.8, -0.3], [0.8, 1, 0], [-0.3, 0, 1]])
+        draw = (lambda s: gaussian(rng, s)) if kind == "complex" else rng.standard_normal
+        samples = [np.einsum("pq,qzyx->pzyx", np.linalg.cholesky(wanted), draw((3, 1, 30, 30))) for _ in range(10)]
+        found = contrast_correlation(torch.from_numpy(s.astype(np.complex64 if kind == "complex" else np.float32)) for s in samples)
+        np.testing.assert_allclose(found, wanted, atol=0.04)
+        assert torch.equal(found.diagonal(), torch.ones(3))
+
+    def test_deviations_keep_loud_voxels_from_deciding_alone(self, rng):
+        """Errors shared where they are large and independent where they are small; most voxels are of the second kind."""
+        loud = torch.zeros(2, 1, 20, 20)
+        loud[:, :, :2] = 1
+        shared, own = torch.randn(200, 1, 1, 20, 20), torch.randn(200, 2, 1, 20, 20)
+        samples = [100 * loud * s + (1 - loud) * o for s, o in zip(shared, own, strict=True)]
+        std = 100 * loud + (1 - loud)
+        assert contrast_correlation(samples)[0, 1] > 0.99
+        assert contrast_correlation(samples, std=std)[0, 1] == pytest.approx(0.1, abs=0.03)
+        assert contrast_correlation(samples, std=std, mask=loud[0] == 0)[0, 1] == pytest.approx(0, abs=0.03)
+
+    def test_a_contrast_of_unknown_variance_correlates_with_nothing(self, rng):
+        errors = torch.from_numpy(gaussian(rng, (3, 1, 8, 8)))
+        std = torch.ones(3, 1, 8, 8)
+        std[1] = torch.inf
+        found = contrast_correlation([errors], std=std)
+        assert found[1].tolist() == [0, 1, 0]
+        assert torch.linalg.eigvalsh(found).min() > -1e-6
+
+    def test_pseudo_replicas_of_a_subspace_are_correlated_and_of_cg_sense_are_not(self):
+        """One component for two contrasts: whatever noise does to one, it does to the other."""
+        kspace, _ = simulate(SimulationSettings(size=32, acceleration=2.0, times=(0.01, 0.1), snr=30.0))
+        generator, level = np.random.default_rng(3), noise_level(kspace)
+        found = {}
+        for method, changes in (("cg-sense", {}), ("subspace", {"components": 1, "discrepancy": 0.0})):
+            settings = ReconstructionSettings(method=method, **changes)
+            reconstructor = Reconstructor(kspace=kspace, csm=birdcage(8, 32), settings=settings, model="t2")
+            noise = (gaussian(generator, kspace.data.shape, level) * kspace.mask[:, None] for _ in range(10))
+            found[method] = contrast_correlation(reconstructor.response(n) for n in noise)[0, 1].item()
+        assert abs(found["cg-sense"]) < 0.1
+        # Of either sign, as the component has it.
+        assert abs(found["subspace"]) > 0.99
+
+    def test_nothing_to_learn_from(self):
+        with pytest.raises(InputError, match="correlation between contrasts: has no errors"):
+            contrast_correlation([])
+
+
+class TestComponentErrors:
+    def test_complex_images_have_two_components_and_real_ones_one(self, rng):
+        images, truth = (torch.from_numpy(gaussian(rng, (2, 1, 4, 4))) for _ in range(2))
+        both = component_errors(images, truth)
+        assert torch.equal(torch.complex(both[:, 0], both[:, 1]), images - truth)
+        along = component_errors(images, truth, real_images=True)
+        assert along.shape == (2, 1, 1, 4, 4)
+        torch.testing.assert_close(along[:, 0], images.abs() - (truth * images.conj()).real / images.abs())
+
+
+class TestSampledFractions:
+    def test_of_a_mask_and_of_contrasts_without_samples(self, rng):
+        mask = np.zeros((3, 1, 16, 16), bool)
+        for contrast, step in enumerate((1, 2, 4)):
+            mask[contrast, :, ::step] = True
+        assert sampled_fractions(scan(rng, contrasts=3, mask=mask)).tolist() == [1, 0.5, 0.25]
+        kspace = scan(rng, contrasts=3, mask=mask)
+        kspace.data[1] = 0
+        assert sampled_fractions(kspace).tolist() == [1, 0, 0.25]
+        assert sampled_fractions(scan(rng)).tolist() == [1, 1]
+
+    @pytest.mark.parametrize("spokes", [4, 16, 200])
+    def test_of_spokes_counts_the_grid_points_they_come_near(self, rng, spokes):
+        size = 64
+        traj = radial(2, spokes, 2 * size)
+        data = gaussian(rng, (2, 1, spokes, 2 * size))
+        found = sampled_fractions(KSpace(data=data, traj=traj, matrix=(1, size, size), fov=(0.005, 0.2, 0.2)))
+        if spokes == 200:
+            assert found.tolist() == pytest.approx([np.pi / 4] * 2, rel=0.03)
+        else:
+            # A line through the grid comes near 1 to 1.3 points for each unit of its length.
+            few = spokes * size / size**2
+            assert ((found > 0.7 * few) & (found < 1.35 * few)).all()
 
 
 class TestWhiten:
