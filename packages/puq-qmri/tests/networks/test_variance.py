@@ -64,7 +64,7 @@ class TestSymmetries:
             other = head(evidence(images[order], fraction=fraction[order], times=times[order]))
         torch.testing.assert_close(first[order], other, rtol=0, atol=2e-3)
 
-    @given(factor=st.floats(1e-12, 1e12), turn=st.floats(0, 6.3))
+    @given(factor=st.sampled_from([1e-25, 1e-6, 0.3, 1e4, 1e25]), turn=st.floats(0, 6.3))
     def test_unit_and_phase_of_the_images_do_not_matter(self, head, factor, turn):
         images = decay(4) + noise((4, 1, 24, 24), [0.05] * 4, 1)
         with torch.no_grad():
@@ -73,7 +73,8 @@ class TestSymmetries:
             assert scaled.scale == pytest.approx(factor * plain.scale, rel=1e-4)
             # The phase that is shared by both signs is a half turn, and floor and rounding are small beside the noise.
             torch.testing.assert_close(head(scaled), first, rtol=0, atol=1e-2)
-            torch.testing.assert_close(head.variance(scaled) / factor**2, head.variance(plain), rtol=3e-2, atol=0)
+            if 1e-15 < factor < 1e15:  # variances of the others lie beyond single precision
+                torch.testing.assert_close(head.variance(scaled) / factor**2, head.variance(plain), rtol=3e-2, atol=0)
 
     def test_slices_are_treated_one_by_one(self, head):
         """Apart from scale and components, which are those of the whole volume: the same slice twice gives the same twice."""

@@ -82,8 +82,8 @@ def dropout_only(network: nn.Module) -> Iterator[None]:
         raise InputError("network", "has no dropout", "train one with dropout, or choose another uncertainty")
     network.eval()
     try:
-        for module in active:
-            module.train()
+        for layer in active:
+            layer.train()
         yield
     finally:
         for module, mode in modes.items():

@@ -191,7 +191,8 @@ class VarianceHead(nn.Module):
 
     def variance(self, evidence: Evidence) -> Float32[Tensor, "contrast z y x"]:
         """Variance of one component in the squared unit of the images."""
-        return self(evidence).exp() * evidence.scale**2
+        found: Float32[Tensor, "contrast z y x"] = self(evidence).exp() * evidence.scale**2
+        return found
 
     def _slice(
         self,
@@ -204,7 +205,8 @@ class VarianceHead(nn.Module):
             hidden = hidden + functional.silu(layer(hidden) + shift)
             if number == len(self.layers) // 2 and present.any():
                 hidden = hidden + self.share(_over_contrasts(hidden, present))
-        return self.leave(torch.cat([hidden, features], dim=1))[:, 0] + _UNIT * features[:, _ACROSS] + _CENTRE
+        found: Float32[Tensor, "contrast y x"] = self.leave(torch.cat([hidden, features], dim=1))[:, 0]
+        return found + _UNIT * features[:, _ACROSS] + _CENTRE
 
 
 _CENTRE, _UNIT = -7.0, 3.0
@@ -226,10 +228,12 @@ def _log(energy: Float32[Tensor, "*size"]) -> Float32[Tensor, "*size"]:
 
 def _signal_level(images: Complex64[Tensor, "contrast z y x"]) -> float:
     """Mean over the foreground of the root mean square over contrasts; 1 for images of zeros."""
-    strength = images.abs().square().mean(dim=0).sqrt().flatten()
+    # In units of the largest value squares stay within the range of single precision, whatever the scanner's scale.
+    peak = float(images.abs().max()) or 1.0
+    strength = (images / peak).abs().square().mean(dim=0).sqrt().flatten()
     high = strength.kthvalue(max(1, math.ceil(0.98 * strength.numel()))).values
     inside = strength > 0.15 * high
-    return float(strength[inside].double().mean()) if inside.any() else 1.0
+    return peak * float(strength[inside].double().mean()) if inside.any() else 1.0
 
 
 def _local_mean(values: Float32[Tensor, "contrast z y x"]) -> Float32[Tensor, "contrast z y x"]:
@@ -252,7 +256,7 @@ def _across_phase(x: Complex64[Tensor, "contrast z y x"]) -> Float32[Tensor, "co
     square = x.square()
     axis = torch.complex(_local_mean(square.real), _local_mean(square.imag))
     half = torch.where(axis.abs() > 0, axis, 1.0).angle() / 2
-    return (x * torch.polar(torch.ones_like(half), -half)).imag
+    return torch.imag(x * torch.polar(torch.ones_like(half), -half))
 
 
 def _misfit(x: Complex64[Tensor, "contrast z y x"]) -> Float32[Tensor, "contrast z y x"]:
@@ -267,8 +271,8 @@ def _misfit(x: Complex64[Tensor, "contrast z y x"]) -> Float32[Tensor, "contrast
     flat = x.flatten(1).to(torch.complex128)
     moments = flat @ flat.mH / flat.shape[1] + _FLOOR**2 * torch.eye(n, device=x.device)
     inverse = torch.linalg.inv(moments)
-    left = (inverse @ flat) / inverse.diagonal().real[:, None]
-    return left.abs().square().float().unflatten(1, x.shape[1:])
+    left: Tensor = (inverse @ flat) / inverse.diagonal().real[:, None]
+    return left.abs().square().float().reshape(x.shape)
 
 
 def _conditions(
