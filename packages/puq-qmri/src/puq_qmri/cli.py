@@ -20,6 +20,7 @@ from puq_qmri.commands import (
     replica_progress,
     say_maps,
     say_plan,
+    say_training_plan,
     start_record,
 )
 
@@ -356,6 +357,27 @@ def benchmark(
 
     found = run_benchmark(run, cases, method or [], acceleration=acceleration, seed=seed, device=checked_device(device))
     return {"protocol": protocol, **found}
+
+
+@commandline.command(app, writes=True, seeded=True, recipe=True)
+def train(
+    run: Invocation,
+    recipe: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, or a recipe of the package: tiny, shipped, puq-paper.")],
+    output: Output,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the training in the folder was interrupted.")] = False,
+) -> dict[str, Any]:
+    """Train a reconstruction network and its variance head; can be killed and resumed. A --seed of 0 leaves the recipe's."""
+    from puq_qmri.training.settings import load_settings
+
+    settings = load_settings(recipe, run.overrides, seed=run.seed or None)
+    if run.dry_run:
+        return say_training_plan(run, settings, output)
+    from puq_qmri.training.loop import train as train_network
+
+    result = train_network(settings, output, resume=resume, force=run.force, say=run.say)
+    run.say(f"weights: {result.weights}")
+    run.say(f"report: {output / 'report.html'}")
+    return {"output": str(output), "weights": str(result.weights), "validation": result.validation}
 
 
 @commandline.command(app)

@@ -10,6 +10,7 @@ from medcore.commandline import Invocation
 if TYPE_CHECKING:
     from puq_qmri.pipeline import PipelineSettings
     from puq_qmri.reconstruction import ReconstructionSettings
+    from puq_qmri.training.settings import TrainingSettings
 
 
 def start_record(run: Invocation, command: str, settings: Any, inputs: list[Path], output: Path) -> Any:
@@ -114,6 +115,7 @@ def fit_facts(result: Any, series: Any, mask: Any, sigma: Any) -> dict[str, Any]
         "sigma_known": result.sigma_known,
         "status": result.counts(),
         "maps": summary(result, inside),
+        "left_out": result.facts.get("left_out", []),
         "repairs": list(series.repairs),
     }
 
@@ -127,6 +129,8 @@ def say_maps(run: Invocation, facts: dict[str, Any], output: Path) -> None:
             low, high = values["quartiles"]
             spread = f", median deviation {1e3 * values['median_std']:.3g} ms" if "median_std" in values else ""
             run.say(f"{name}: median {1e3 * values['median']:.4g} ms (quartiles {1e3 * low:.4g} to {1e3 * high:.4g} ms{spread})")
+    if facts["left_out"]:
+        run.say(f"left out of the fit, without signal: contrast {', '.join(map(str, facts['left_out']))}")
     run.say("voxels: " + ", ".join(f"{count} {name}" for name, count in facts["status"].items() if count))
     run.say(f"maps: {output}")
 
@@ -137,6 +141,21 @@ def say_plan(run: Invocation, reads: list[Path], computes: str, writes: list[Pat
         for value in values:
             run.say(f"{word}: {value}")
     return {"dry_run": True, "reads": [str(p) for p in reads], "computes": computes, "writes": [str(p) for p in writes]}
+
+
+def say_training_plan(run: Invocation, settings: TrainingSettings, output: Path) -> dict[str, Any]:
+    """What ``train --dry-run`` says."""
+    from puq_qmri.training.planning import plan
+
+    facts = plan(settings)
+    run.say(f"would train a network of {facts['network_parameters']} parameters with data: {facts['data']}")
+    if facts["head_parameters"] is not None:
+        run.say(f"would train a variance head of {facts['head_parameters']} parameters")
+    for stage in facts["stages"]:
+        run.say("stage {name}: {steps} steps of {batch}, {examples} different examples".format(**stage))
+    run.say(f"validation: {facts['validation']} examples")
+    run.say(f"would write: {output}")
+    return {"dry_run": True, **facts, "writes": [str(output)]}
 
 
 def finite_or_none(value: float) -> float | None:
