@@ -84,10 +84,32 @@ def test_random_lines_beside_the_centre_do_not_shorten_the_region():
 def test_too_small_a_centre_is_refused():
     kspace, _ = simulate(SimulationSettings(size=32))
     mask = kspace.mask.copy()
-    mask[0, :, 16] = False
+    mask[:, :, 16] = False
     thinned = dataclasses.replace(kspace, data=np.where(mask[:, None], kspace.data, 0), mask=mask)
     with pytest.raises(InputError, match=r"less than 1x4x4 fully sampled points .*measure four central lines or more"):
         espirit(thinned)
+
+
+def test_contrasts_without_centre_or_signal_leave_the_maps_to_the_others():
+    kspace, truth = simulate(SimulationSettings(size=64, acceleration=3.0))
+    mask, data = kspace.mask.copy(), kspace.data.copy()
+    mask[0, :, 30:34] = False
+    mask[1] = False
+    mask[2] = True
+    data[2] = 0
+    thinned = dataclasses.replace(kspace, data=np.where(mask[:, None], data, 0), mask=mask)
+    found = agreement(espirit(thinned), birdcage(8, 64))[np.isfinite(truth.maps["m0"])]
+    assert np.quantile(found, 0.01) > 0.98
+
+
+def test_a_large_centre_of_one_contrast_is_not_cut_to_the_smallest_of_all():
+    kspace, _ = simulate(SimulationSettings(size=64, acceleration=1.0, times=(0.01, 0.1)))
+    mask = np.zeros(kspace.data[:, 0].shape, bool)
+    mask[0, :, 20:44] = True
+    mask[1, :, 30:34] = True
+    thinned = dataclasses.replace(kspace, data=kspace.data * mask[:, None], mask=mask)
+    # The patches of 6 lines do not fit into the second centre, so that the maps are those of the first contrast.
+    np.testing.assert_allclose(espirit(thinned), espirit(thinned.select([0])), atol=1e-6)
 
 
 @pytest.mark.parametrize("trajectory", ["cartesian", "radial"])

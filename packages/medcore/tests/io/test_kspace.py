@@ -55,6 +55,16 @@ def test_contradictions_are_refused(cartesian, changes, word):
         dataclasses.replace(cartesian, **changes)
 
 
+def test_a_contrast_without_samples_is_data(cartesian):
+    mask = np.ones((2, 1, 8, 6), bool)
+    mask[1] = False
+    data = cartesian.data * mask[:, None]
+    thinned = dataclasses.replace(cartesian, data=data, mask=mask)
+    assert thinned.measured.tolist() == [True, False]
+    assert dataclasses.replace(thinned, mask=None).measured.tolist() == [True, False]
+    assert thinned.sampled_fraction == 0.5
+
+
 def test_samples_outside_the_mask_are_refused(cartesian):
     data = cartesian.data.copy()
     data[0, 0, 0, 1, 0] = 1

@@ -3,7 +3,7 @@ r"""Coil sensitivity maps from the measurement itself: ESPIRiT.
 Patches of the fully sampled centre of k-space, all coils together, lie in a space of low dimension. In the image domain the
 projection onto it is a matrix ``G_r`` between coils for each voxel, and the sensitivities are its eigenvector with eigenvalue 1
 (Uecker et al. 2014, doi 10.1002/mrm.24751). Patches of all contrasts span the same space, so they are pooled: a measurement
-with few central lines in each contrast still gives many patches.
+with few central lines in each contrast still gives many patches. Every contrast gives what it has; one without a centre gives nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def espirit(
     Raises
     ------
     InputError
-        If less than four samples around the centre are fully sampled along an axis, or a width is less than the smallest usable.
+        If no contrast has four fully sampled points around the centre along each axis, or a width is less than the smallest usable.
     NumericalError
         If the calibration region holds no signal.
     """
@@ -60,11 +60,24 @@ def espirit(
         return np.asarray(kspace.csm)
     if calibration_width < 6 or kernel_width < 2:
         raise InputError("ESPIRiT", f"has calibration width {calibration_width}, kernel {kernel_width}", "give at least 6 and 2")
-    region = _region(kspace, calibration_width)
-    calibration = _calibration(kspace, region, dcf)
-    if not np.any(calibration):
+    live = kspace.measured
+    if not live.any():
         raise NumericalError(kspace.source, "has no signal in the centre of k-space", "give coil sensitivity maps")
-    kernel = tuple(min(kernel_width, (n + 1) // 2) for n in region)
+    regions = [_region(kspace, c, calibration_width) if live[c] else None for c in range(kspace.n_contrasts)]
+    largest = max((r for r in regions if r), key=np.prod, default=None)
+    if largest is None:
+        smallest = "x".join(map(str, _smallest(kspace.matrix)))
+        raise InputError(
+            kspace.source,
+            f"has a centre of k-space of less than {smallest} fully sampled points (z, y, x) in each contrast",
+            "measure four central lines or more, or give coil sensitivity maps",
+        )
+    kernel = tuple(min(kernel_width, (n + 1) // 2) for n in largest)
+    # Of a smaller centre than a patch nothing can be learnt.
+    regions = [r if r and all(n >= k for n, k in zip(r, kernel, strict=True)) else None for r in regions]
+    calibration = _calibration(kspace, regions, dcf)
+    if not any(np.any(block) for block in calibration):
+        raise NumericalError(kspace.source, "has no signal in the centre of k-space", "give coil sensitivity maps")
     correlation = _kernel_correlation(_signal_space(calibration, kernel, threshold))
     maps, values = _leading_vectors(correlation, kspace.matrix)
     reference = np.tensordot(_virtual_coil(calibration).conj(), maps, axes=1)
@@ -73,24 +86,24 @@ def espirit(
     _LOG.info(
         "ESPIRiT maps of %d coils from %s samples, %.0f %% of the voxels have signal",
         len(maps),
-        region,
+        largest,
         100 * np.mean(values >= crop),
     )
     return maps.astype(np.complex64)
 
 
-def _region(kspace: KSpace, width: int) -> tuple[int, int, int]:
-    """Edge lengths of the largest block around the centre that every contrast has measured, at most `width`."""
-    smallest = [min(4, n) for n in kspace.matrix]
+def _smallest(matrix: tuple[int, int, int]) -> list[int]:
+    return [min(4, n) for n in matrix]
+
+
+def _region(kspace: KSpace, contrast: int, width: int) -> tuple[int, int, int] | None:
+    """Edge lengths of the largest block around the centre that a contrast has measured, at most `width`; None if it is too small."""
+    smallest = _smallest(kspace.matrix)
     sizes = [min(width, n) for n in kspace.matrix]
     if kspace.mask is not None:
-        measured = np.asarray(kspace.mask.all(axis=0))
+        measured = np.asarray(kspace.mask[contrast])
         if not measured[_centre(kspace.matrix, smallest)].all():
-            raise InputError(
-                kspace.source,
-                f"has a centre of k-space of less than {'x'.join(map(str, smallest))} fully sampled points (z, y, x)",
-                "measure four central lines or more, or give coil sensitivity maps",
-            )
+            return None
         sizes = [_longest(measured, smallest, axis, limit) for axis, limit in enumerate(sizes)]
         while not measured[_centre(kspace.matrix, sizes)].all():
             # Only where the sampled centre is no box; the smallest block ends the loop.
@@ -114,15 +127,15 @@ def _centre(matrix: tuple[int, ...], sizes: list[int] | tuple[int, ...]) -> tupl
 
 
 def _calibration(
-    kspace: KSpace, region: tuple[int, int, int], dcf: NDArray[np.float32] | None
-) -> Complex128[np.ndarray, "contrast coil z y x"]:
-    """The central block of every contrast, gridded where necessary."""
-    block = _centre(kspace.matrix, region)
+    kspace: KSpace, regions: list[tuple[int, int, int] | None], dcf: NDArray[np.float32] | None
+) -> list[Complex128[np.ndarray, "coil _z _y _x"]]:
+    """The central block of every contrast that has one, gridded where necessary."""
+    places = [None if region is None else _centre(kspace.matrix, region) for region in regions]
     if kspace.traj is None:
-        return np.asarray(kspace.data[:, :, *block], np.complex128)
+        return [np.asarray(d[:, *p], np.complex128) for d, p in zip(kspace.data, places, strict=True) if p]
     weights = pipe_menon(kspace.traj, kspace.matrix) if dcf is None else dcf
-    each = [_gridded(s * w, t, kspace.matrix)[:, *block] for s, w, t in zip(kspace.data, weights, kspace.traj, strict=True)]
-    return np.stack(each).astype(np.complex128)
+    each = zip(kspace.data, weights, kspace.traj, places, strict=True)
+    return [_gridded(s * w, t, kspace.matrix)[:, *p].astype(np.complex128) for s, w, t, p in each if p]
 
 
 def _gridded(
@@ -143,10 +156,11 @@ def _gridded(
 
 
 def _signal_space(
-    calibration: Complex128[np.ndarray, "contrast coil z y x"], kernel: tuple[int, ...], threshold: float
+    calibration: list[Complex128[np.ndarray, "coil _z _y _x"]], kernel: tuple[int, ...], threshold: float
 ) -> Complex128[np.ndarray, "coil kz ky kx coil kz ky kx"]:
     """Projection onto the space of the patches."""
-    coils, size = calibration.shape[1], calibration.shape[1] * int(np.prod(kernel))
+    coils = len(calibration[0])
+    size = coils * int(np.prod(kernel))
     covariance = np.zeros((size, size), np.complex128)
     for contrast in calibration:
         windows = np.lib.stride_tricks.sliding_window_view(contrast, kernel, axis=(1, 2, 3))
@@ -194,8 +208,8 @@ def _phases(n: int, width: int) -> Complex128[np.ndarray, "voxel difference"]:
     return phases
 
 
-def _virtual_coil(calibration: Complex128[np.ndarray, "contrast coil z y x"]) -> Complex128[np.ndarray, " coil"]:
+def _virtual_coil(calibration: list[Complex128[np.ndarray, "coil _z _y _x"]]) -> Complex128[np.ndarray, " coil"]:
     """The combination of coils with most signal."""
-    flat = np.moveaxis(calibration, 1, 0).reshape(calibration.shape[1], -1)
+    flat = np.concatenate([block.reshape(len(block), -1) for block in calibration], axis=1)
     leading: NDArray[np.complex128] = np.linalg.eigh(flat @ flat.conj().T)[1][:, -1]
     return leading

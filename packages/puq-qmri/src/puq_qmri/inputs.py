@@ -244,18 +244,26 @@ def resolve_model(name: str | None, source: ImageSeries | KSpace) -> str:
     ConfigError
         If the model is unknown.
     InputError
-        If times are missing or fewer than the model's parameters.
+        If times are missing, or those of contrasts with signal are fewer than the model's parameters.
     """
     chosen = name or choose_model(source.times, source.source)
     model = get_model(chosen)
-    different = len(np.unique(times_for(source, model.times_key, chosen)))
+    live = contrasts_with_signal(source)
+    times = times_for(source, model.times_key, chosen)
+    different = len(np.unique(times[live] if live.any() else times))
     if different < len(model.parameters):
+        part = f" in its {live.sum()} contrasts with signal of {len(live)}" if 0 < live.sum() < len(live) else ""
         raise InputError(
             source.source,
-            f"has {different} different {model.times_key}, and model {chosen} estimates {len(model.parameters)} parameters",
+            f"has {different} different {model.times_key}{part}, and model {chosen} estimates {len(model.parameters)} parameters",
             "measure more contrasts or choose a simpler model",
         )
     return chosen
+
+
+def contrasts_with_signal(source: ImageSeries | KSpace) -> Bool[np.ndarray, " contrast"]:
+    """Which contrasts have a sample or a voxel other than zero; of the others nothing is known."""
+    return np.array([bool(np.any(contrast)) for contrast in source.data])
 
 
 def times_for(series: ImageSeries | KSpace, key: str, model: str) -> Float[np.ndarray, " contrast"]:

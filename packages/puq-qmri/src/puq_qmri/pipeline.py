@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,7 +23,7 @@ from medcore.errors import ConfigError, NumericalError
 from medcore.io.images import ImageSeries
 from medcore.io.kspace import KSpace
 from puq_qmri.fitting import FitResult, Status, fit
-from puq_qmri.inputs import resolve_model
+from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.results import ReconstructedImages
@@ -144,7 +145,7 @@ def reconstruct_images(
         affine=white.affine,
         times=kspace.times,
         meta=white.meta if kspace.field_strength is None else {**white.meta, "field_strength": kspace.field_strength},
-        repairs=kspace.repairs,
+        repairs=(*kspace.repairs, *_unmeasured(white)),
         source=kspace.source,
     )
     return ReconstructedImages(
@@ -157,6 +158,16 @@ def reconstruct_images(
     )
 
 
+def _unmeasured(kspace: KSpace) -> list[str]:
+    """What is to be said of contrasts without samples."""
+    missing = np.flatnonzero(~kspace.measured).tolist()
+    if not missing:
+        return []
+    return [
+        f"no sample of contrast {', '.join(map(str, missing))} of {kspace.n_contrasts}: image empty, variance infinite, not fitted"
+    ]
+
+
 def fit_images(
     series: ImageSeries,
     model: str | None = None,
@@ -167,6 +178,8 @@ def fit_images(
     device: str | torch.device = "cpu",
 ) -> FitResult:
     """Fit a signal model to images; see :func:`puq_qmri.fitting.fit`.
+
+    A contrast whose image is zero everywhere was not measured, and is left out: ``facts["left_out"]`` of the result names it.
 
     Parameters
     ----------
@@ -192,11 +205,16 @@ def fit_images(
         If no voxel could be fitted.
     """
     name = resolve_model(model, series)
-    times = series.times[get_model(name).times_key]
+    live = contrasts_with_signal(series)
+    left_out = np.flatnonzero(~live).tolist() if live.any() else []
+    used = series.select(np.flatnonzero(live).tolist()) if left_out else series
     if isinstance(sigma, np.ndarray):
-        sigma = np.where(sigma == 0, np.inf, sigma)
-        sigma[:, (series.data == 0).all(axis=0)] = 1.0  # no signal, which is what the status should say
-    result = fit(series.data, times, name, sigma=sigma, mask=mask, signal=signal, device=device)
+        sigma = np.where(sigma == 0, np.inf, sigma)[live if left_out else slice(None)]
+        sigma[:, (used.data == 0).all(axis=0)] = 1.0  # no signal, which is what the status should say
+    times = used.times[get_model(name).times_key]
+    result = fit(used.data, times, name, sigma=sigma, mask=mask, signal=signal, device=device)
+    if left_out:
+        result = dataclasses.replace(result, facts={**result.facts, "left_out": left_out})
     if not (result.status == Status.OK).any():
         counts = ", ".join(f"{text}: {count}" for text, count in result.counts().items() if count)
         raise NumericalError(

@@ -1,7 +1,8 @@
 r"""What is done to a measurement before it is reconstructed: whitening, less field of view, fewer coils, fewer samples.
 
 None of these steps invents a sample. Partial Fourier and asymmetric echoes stay as they were measured, a mask that is not symmetric:
-the reconstructions solve for the image from what there is, so that nothing has to be assumed about its phase.
+the reconstructions solve for the image from what there is. ``cg-sense`` then assumes nothing about the phase, and has less resolution
+along that axis; ``subspace`` estimates the phase that the contrasts share from the centre of k-space, and so fills the missing side.
 """
 
 from __future__ import annotations
@@ -191,9 +192,12 @@ def _complete_axes(kspace: KSpace) -> list[bool]:
 
 def _stated_matrix(kspace: KSpace) -> tuple[int, int, int]:
     """The matrix that the file asks for, with the voxels that were measured."""
-    lengths = np.asarray(kspace.meta.get("recon_fov", kspace.fov), np.float64)
-    factor = float(kspace.meta.get("readout_oversampling", 1.0))
-    if lengths.shape != (3,) or not np.isfinite(lengths).all() or not np.isfinite(factor):
+    try:
+        lengths = np.asarray(kspace.meta.get("recon_fov", kspace.fov), np.float64)
+        factor = float(kspace.meta.get("readout_oversampling", 1.0))
+    except (TypeError, ValueError):
+        return kspace.matrix
+    if lengths.shape != (3,) or not (np.isfinite(lengths).all() and np.isfinite(factor)) or lengths.min() <= 0:
         return kspace.matrix
     ratios = np.clip(lengths / kspace.fov, 0, 1)
     if factor > 1:
@@ -204,7 +208,7 @@ def _stated_matrix(kspace: KSpace) -> tuple[int, int, int]:
 
 def _without_oversampling(kspace: KSpace, matrix: tuple[int, int, int]) -> dict[str, Any]:
     meta = dict(kspace.meta)
-    if "readout_oversampling" in meta:
+    if isinstance(meta.get("readout_oversampling"), int | float):
         meta["readout_oversampling"] *= matrix[2] / kspace.matrix[2]
     return meta
 

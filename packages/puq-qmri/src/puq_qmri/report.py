@@ -14,7 +14,7 @@ from medcore.report import Report
 from medcore.report.figures import QUANTITIES, calibration_figure, fit_figure, map_figure
 from puq_qmri.evaluation import REGIONS, Evaluation, errors
 from puq_qmri.fitting import STATUS_TEXT, FitResult, Status
-from puq_qmri.results import MapFolder, ReconstructedImages, foreground, summary
+from puq_qmri.results import MapFolder, ReconstructedImages, fitted_part, foreground, summary
 from puq_qmri.signal_models import Parameter, SignalModel, get_model
 from puq_qmri.voxel_fits import by_interest, example_voxels, fit_panel
 from puq_qmri.voxel_fits import label as label_of
@@ -56,6 +56,7 @@ def maps_report(
     """
     model = get_model(result.model)
     inside = foreground(series.data, sigma) if mask is None else mask
+    series, sigma = fitted_part(result, series, sigma)
     page = Report(title, f"model {model.name}: {model.summary}")
     _fit_status(page, result, inside, series)
     _maps_section(page, result, model, inside, series)
@@ -196,6 +197,8 @@ def _fit_status(page: Report, result: FitResult, inside: Bool[np.ndarray, "z y x
             "passed" if 0.5 <= misfit <= 2 else "warned",
             f"median misfit {misfit:.2f} times that of noise alone (1 where model and deviations are right)",
         )
+    if left_out := result.facts.get("left_out"):
+        page.status("warned", f"contrast {', '.join(map(str, left_out))} has no signal anywhere and was left out")
     if result.facts.get("signal") == "magnitude":
         page.status("info", "magnitude images: at low signal their noise floor lengthens relaxation times")
     _notes(page, series.repairs)

@@ -260,6 +260,16 @@ def summary(result: FitResult, inside: Bool[np.ndarray, "z y x"]) -> dict[str, A
     return facts
 
 
+def fitted_part(
+    result: FitResult, series: ImageSeries, sigma: Float[np.ndarray, "contrast z y x"] | float | None
+) -> tuple[ImageSeries, Float[np.ndarray, "used z y x"] | float | None]:
+    """The contrasts that a fit used, and their deviations: all but those that ``facts["left_out"]`` names."""
+    used = [i for i in range(series.n_contrasts) if i not in result.facts.get("left_out", ())]
+    if len(used) == series.n_contrasts:
+        return series, sigma
+    return series.select(used), sigma[used] if isinstance(sigma, np.ndarray) else sigma
+
+
 def foreground(
     images: Num[np.ndarray, "contrast z y x"], deviation: Float[np.ndarray, "contrast z y x"] | float | None = None
 ) -> Bool[np.ndarray, "z y x"]:

@@ -31,7 +31,8 @@ class KSpace:
     fov
         Field of view (z, y, x) in metres.
     mask
-        bool (contrast, z, y, x): which grid points were measured; None means all. The others hold zero.
+        bool (contrast, z, y, x): which grid points were measured; None means all. The others hold zero. A contrast may have none,
+        see :attr:`measured`, but not all of them.
     traj
         float32 (contrast, spoke, sample, dim) in radians per sample within [-pi, pi]; the last axis is ordered like the spatial
         axes, (y, x) for two dimensions and (z, y, x) for three. None where gridded.
@@ -113,8 +114,8 @@ class KSpace:
                 f"has a mask of type {self.mask.dtype} and shape {self.mask.shape}",
                 f"give booleans of shape {expected}",
             )
-        if not self.mask.reshape(self.n_contrasts, -1).any(axis=1).all():
-            raise InputError(self.source, "has a contrast of which the mask keeps no sample", "leave that contrast out")
+        if not self.mask.any():
+            raise InputError(self.source, "has a mask that keeps no sample of any contrast", "give True where a point was measured")
         if any(np.any(self.data[contrast, coil][~self.mask[contrast]]) for contrast, coil in np.ndindex(self.data.shape[:2])):
             raise InputError(self.source, "has samples other than zero outside the mask", "multiply the data by the mask")
 
@@ -165,6 +166,11 @@ class KSpace:
     def is_cartesian(self) -> bool:
         """Whether the samples lie on the grid."""
         return self.traj is None
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Of each contrast, whether it has a sample other than zero. Of the others nothing is known, whatever the mask says."""
+        return np.array([bool(np.any(contrast)) for contrast in self.data])
 
     @property
     def sampled_fraction(self) -> float:

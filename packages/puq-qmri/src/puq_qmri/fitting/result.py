@@ -58,7 +58,8 @@ class FitResult:
         Seconds, (contrast,).
     facts
         Further facts for the record: ``signal``, the kind that was fitted, and for magnitudes with known deviations
-        ``near_noise_floor``, the share of fitted voxels with a magnitude below three deviations.
+        ``near_noise_floor``, the share of fitted voxels with a magnitude below three deviations. ``left_out`` names contrasts
+        without signal anywhere that :func:`puq_qmri.pipeline.fit_images` left out; `times` are those of the others.
     """
 
     model: str

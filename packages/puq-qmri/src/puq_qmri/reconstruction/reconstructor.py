@@ -88,8 +88,14 @@ class Reconstructor:
         model = get_model(self.model)
         if model.times_key not in self.kspace.times:
             raise InputError(self.kspace.source, f"states no {model.times_key}, which model {self.model} needs", "give the times")
-        wanted = min(self.settings.components, self.kspace.n_contrasts) if self.settings.components else None
-        basis = temporal_basis(model, self.kspace.times[model.times_key], n_components=wanted, kind=self.settings.basis)
+        live = self.kspace.measured
+        wanted = min(self.settings.components, int(live.sum())) if self.settings.components else None
+        # A contrast without samples takes no part: it has no weight in the components, and its image stays empty, not made up.
+        basis = torch.zeros(len(live), 0)
+        if live.any():
+            known = temporal_basis(model, self.kspace.times[model.times_key][live], n_components=wanted, kind=self.settings.basis)
+            basis = torch.zeros(len(live), known.shape[1])
+            basis[torch.from_numpy(live)] = known
         return basis.to(self.device), not model.phase_evolves
 
     @cached_property

@@ -36,7 +36,8 @@ def write_ismrmrd(path: str | Path, kspace: KSpace, *, force: bool = False) -> N
     Raises
     ------
     InputError
-        If the format cannot hold it: more than 65,535 samples, coils or lines, or `meta` that is not JSON.
+        If the format cannot hold it: more than 65,535 samples, coils or lines, a contrast of which the mask keeps no sample, or `meta`
+        that is not JSON.
     OutputExistsError, OutputError, DiskFullError
         See :func:`medcore.atomic.atomic_file`.
     """
@@ -71,6 +72,12 @@ def _check_counts(kspace: KSpace) -> None:
     largest = max(*kspace.data.shape, *kspace.matrix)
     if largest > MAX_COUNT:
         raise InputError(kspace.source, f"has an axis of length {largest}", f"ISMRMRD counts to {MAX_COUNT}, split the data")
+    if kspace.mask is not None and not (some := kspace.mask.any(axis=(1, 2, 3))).all():
+        raise InputError(
+            kspace.source,
+            f"has no sample of contrast {int(np.argmin(some))} of {len(some)}",
+            "leave it out with select: ISMRMRD has no place for it",
+        )
 
 
 def _whole_lines(mask: NDArray[Any]) -> bool:
