@@ -39,6 +39,7 @@ from puq_qmri.training import checkpoints
 from puq_qmri.training.checkpoints import Checkpoint
 from puq_qmri.training.data import Example, Examples, Kept, SimulatedExamples, batches
 from puq_qmri.training.distributed import Group, group
+from puq_qmri.training.measured import measured_examples
 from puq_qmri.training.objectives import MeanObjective, Objective, VarianceObjective
 from puq_qmri.training.optimisation import (
     RunningMean,
@@ -52,6 +53,7 @@ from puq_qmri.training.optimisation import (
 from puq_qmri.training.report import model_card, write_report
 from puq_qmri.training.run_folder import Curves, Ledger, check_output, clear, held
 from puq_qmri.training.settings import TrainingSettings
+from puq_qmri.training.sources import list_sources
 
 WEIGHTS = "weights"
 _LOG = logging.getLogger(__name__)
@@ -110,20 +112,28 @@ def train(
         if team.first:
             check_output(output, resume=resume, force=force)
         sets = open_examples(settings, device)
+        measured = settings.data.measured
+        record = RunRecord(
+            command="puq-qmri train",
+            settings=settings,
+            seed=settings.seed,
+            inputs=[] if measured is None else list_sources(measured.folder),
+            device=_device_name(device),
+        )
         folder = held(output) if team.first else contextlib.nullcontext()
         with folder:
             if team.first:
                 if force and not resume:
                     clear(output)
                 sweep(output)
-                ledger = Ledger.open(output, settings)
+                ledger = Ledger.open(output, settings, record.as_dict()["inputs"])
             team.wait()
             if not team.first:
-                ledger = Ledger.open(output, settings)
+                ledger = Ledger.open(output, settings, record.as_dict()["inputs"])
             if ledger.state == "complete":
                 say("done before")
                 return TrainingResult(folder=output, weights=output / WEIGHTS, validation=ledger.facts)
-            return _Run(settings, output, team, device, sets, say).finish(ledger)
+            return _Run(settings, output, team, device, sets, record, say).finish(ledger)
 
 
 def open_examples(settings: TrainingSettings, device: str) -> dict[str, Examples]:
@@ -135,7 +145,8 @@ def open_examples(settings: TrainingSettings, device: str) -> dict[str, Examples
         If measured data cannot be used.
     """
     data = settings.data
-    counts = {"mean": data.examples, "variance": data.variance_examples, "validation": data.validation}
+    every = {"mean": data.examples, "variance": data.variance_examples, "validation": data.validation}
+    counts = {name: every[name] for name in (*settings.stages, "validation")}
     if settings.simulated is not None:
         parts = {"mean": "train"}
         return {
@@ -144,8 +155,6 @@ def open_examples(settings: TrainingSettings, device: str) -> dict[str, Examples
             )
             for name, count in counts.items()
         }
-    from puq_qmri.training.measured import measured_examples
-
     assert data.measured is not None  # noqa: S101 - for the type checker
     return measured_examples(data.measured, settings.network, counts=counts, seed=settings.seed, device=device)
 
@@ -154,11 +163,18 @@ class _Run:
     """One training under way."""
 
     def __init__(
-        self, settings: TrainingSettings, folder: Path, team: Group, device: str, sets: dict[str, Examples], say: Say
+        self,
+        settings: TrainingSettings,
+        folder: Path,
+        team: Group,
+        device: str,
+        sets: dict[str, Examples],
+        record: RunRecord,
+        say: Say,
     ) -> None:
         self.settings, self.folder, self.team, self.device, self.sets = settings, folder, team, device, sets
         self.say: Say = say if team.first else _LOG.debug
-        self.record = RunRecord(command="puq-qmri train", settings=settings, seed=settings.seed, device=_device_name(device))
+        self.record = record
         torch.manual_seed(settings.seed)
         self.network = UnrolledNetwork(settings.network).to(device)
         self.head = None if settings.head is None else VarianceHead(settings.head).to(device)

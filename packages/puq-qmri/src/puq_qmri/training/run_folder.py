@@ -74,6 +74,8 @@ class Ledger:
         Of the run.
     settings
         Resolved settings.
+    inputs
+        Hashes of measured files.
     state
         ``running`` or ``complete``.
     facts
@@ -82,30 +84,41 @@ class Ledger:
 
     folder: Path
     settings: dict[str, Any]
+    inputs: dict[str, str] = field(default_factory=dict)
     state: Literal["running", "complete"] = "running"
     facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path, settings: TrainingSettings) -> Ledger:
+    def open(cls, folder: Path, settings: TrainingSettings, inputs: dict[str, str]) -> Ledger:
         """Read the folder's ledger, or start one.
+
+        Parameters
+        ----------
+        folder
+            Of the run.
+        settings
+            What is asked for.
+        inputs
+            Hashes of measured files.
 
         Raises
         ------
         ConfigError
-            If the settings differ from those of the run, in more than how fast it is computed.
+            If settings or files differ from those of the run, in more than how fast it is computed.
         InputError
             If the ledger is damaged.
         """
         asked = json.loads(json.dumps(to_mapping(settings)))  # tuples become lists, as in the file
         path = folder / LEDGER
         if not path.exists():
-            ledger = cls(folder=folder, settings=asked)
+            ledger = cls(folder=folder, settings=asked, inputs=inputs)
             ledger.write()
             return ledger
         saved = parse_object(path.read_bytes(), str(path), "start again with --force")
         if not isinstance(saved.get("settings"), dict) or saved.get("state") not in {"running", "complete"}:
             raise InputError(path, "does not hold the settings and state of a run", "start again with --force")
         changes = [d for d in differences(saved["settings"], asked) if d.split(":")[0] not in _FREE]
+        changes += differences(saved.get("inputs"), inputs)
         if changes:
             more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
             raise ConfigError(
@@ -113,7 +126,7 @@ class Ledger:
                 f"differs from that of the run in {folder}: {', '.join(changes[:_SHOWN])}{more}",
                 "resume with what the run began with, or start a new one elsewhere",
             )
-        return cls(folder=folder, settings=asked, state=saved["state"], facts=dict(saved.get("facts", {})))
+        return cls(folder=folder, settings=asked, inputs=inputs, state=saved["state"], facts=dict(saved.get("facts", {})))
 
     def complete(self, facts: dict[str, Any]) -> None:
         """Note that all is done."""
@@ -122,7 +135,8 @@ class Ledger:
 
     def write(self) -> None:
         """Write the file."""
-        write_json(self.folder / LEDGER, {"state": self.state, "facts": self.facts, "settings": self.settings})
+        content = {"state": self.state, "facts": self.facts, "settings": self.settings, "inputs": self.inputs}
+        write_json(self.folder / LEDGER, content)
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
