@@ -225,12 +225,18 @@ def _in_subspace(problem: Problem, reconstructor: Reconstructor, kspace: KSpace,
     turned = csm * solver.phase.cpu().numpy()
     operator = acquisition(kspace, turned, eps=NUFFT_EPS, device=reconstructor.device)
     gram = operator.subspace_gram(basis, None if kspace.traj is None else reconstructor.density.mask)
-    changed = replace(problem, basis=basis, phase=solver.phase)
+    phase = solver.phase
+
+    def latent(images: Tensor) -> Tensor:
+        return torch.einsum("pk,pzyx->kzyx", basis, (phase.conj() * images).real)
+
     return replace(
-        changed,
+        problem,
+        basis=basis,
+        phase=phase,
         normal=lambda x: gram(torch.complex(x, torch.zeros_like(x))).real,
-        right=changed.latent(problem.right),
-        start=changed.latent(problem.start),
+        right=latent(problem.right),
+        start=latent(problem.start),
     )
 
 

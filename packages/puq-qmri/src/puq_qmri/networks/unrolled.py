@@ -19,9 +19,6 @@ from puq_qmri.networks.blocks import body
 from puq_qmri.networks.problem import N_CONDITIONS, Problem, solve
 from puq_qmri.networks.settings import NetworkSettings
 
-_FIRST_LAMBDA = 0.05
-"""Weight of the network's image beside the measurement's before training."""
-
 
 class UnrolledNetwork(nn.Module):
     """See the module's text.
@@ -38,8 +35,9 @@ class UnrolledNetwork(nn.Module):
         inputs = 2 * settings.channels + N_CONDITIONS if settings.informed else settings.channels
         count = 1 if settings.share_weights else settings.unrolls
         self.bodies = nn.ModuleList(body(settings, inputs, settings.channels) for _ in range(count))
-        first = torch.log(torch.tensor(_FIRST_LAMBDA if settings.consistency == "cg" else 1.0))
-        self.log_weight = nn.Parameter(first.repeat(settings.unrolls), requires_grad=settings.consistency != "projection")
+        adjustable = settings.consistency != "projection"
+        self.log_weight = nn.Parameter(torch.zeros(settings.unrolls), requires_grad=adjustable)
+        self.weighting = _weighting(settings.unrolls) if settings.informed and adjustable else None
 
     def forward(self, problems: Sequence[Problem]) -> list[Inexact[Tensor, "latent z y x"]]:
         """Latent images of each scan; all scans have images of one size.
@@ -64,9 +62,15 @@ class UnrolledNetwork(nn.Module):
             images = [self._channels(latent), *([self._channels(residuals[place])] if residuals else [])]
             given.append(torch.cat([*images, *self._constants(problem, images[0])], dim=1))
         corrections = self.bodies[unroll % len(self.bodies)](torch.cat(given)).split([len(g) for g in given])
-        weight = self.log_weight[unroll].exp()
         moved = [x + self._latent(c, x) for x, c in zip(latents, corrections, strict=True)]
-        return [self._consistent(z, p, weight) for z, p in zip(moved, problems, strict=True)]
+        return [self._consistent(z, p, self._weight(unroll, p)) for z, p in zip(moved, problems, strict=True)]
+
+    def _weight(self, unroll: int, problem: Problem) -> Float[Tensor, "row 1 1 1"]:
+        """Weight of the network's image beside the measurement's (``cg``) or length of the step (``gradient``)."""
+        logarithm = self.log_weight[unroll].expand(len(problem.conditions))
+        if self.weighting is not None:
+            logarithm = logarithm + self.weighting(problem.conditions)[:, unroll]
+        return logarithm.exp()[:, None, None, None]
 
     def _consistent(self, image: Tensor, problem: Problem, weight: Tensor) -> Tensor:
         if self.settings.consistency == "cg":
@@ -102,3 +106,11 @@ class UnrolledNetwork(nn.Module):
             return []
         each = problem.conditions.repeat_interleave(len(rows) // len(problem.conditions), dim=0)
         return [each[:, :, None, None].expand(-1, -1, *rows.shape[-2:])]
+
+
+def _weighting(unrolls: int) -> nn.Module:
+    """From what is known of a scan to the logarithm of its weights, which is 0 before training."""
+    last = nn.Linear(16, unrolls)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(N_CONDITIONS, 16), nn.SiLU(), last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float32
@@ -16,7 +16,11 @@ from puq_qmri.networks.variance import Evidence, VarianceHead
 from puq_qmri.training.data import Example
 from puq_qmri.training.settings import Loss
 
+_DARK, _FLOOR = 0.05, 1e-4
+"""Least squared signal that an error is related to; least relative error of a start image that a scan's error is related to."""
 
+
+@runtime_checkable
 class Objective(Protocol):
     """What a stage trains, and to what end."""
 
@@ -71,6 +75,8 @@ class MeanObjective:
         problem = example.problem
         if self.kind == "latent":
             return (latent - problem.latent(example.truth)).abs().square().mean()
+        if self.kind == "relative":
+            return _relative(latent, example) / (_relative(problem.start, example) + _FLOOR)
         images, truth = problem.images(latent) / problem.scale, example.truth / problem.scale
         if self.kind == "images":
             return (images - truth).abs().square().mean()
@@ -163,6 +169,13 @@ def relative_error(images: Tensor, example: Example) -> float:
     inside = example.mask.expand_as(example.truth)
     error, size = (images - example.truth)[inside], example.truth[inside]
     return float((error.abs().square().sum() / size.abs().square().sum()).sqrt())
+
+
+def _relative(latent: Tensor, example: Example) -> Tensor:
+    """Mean over the voxels with signal of the squared error over the squared signal, which has a floor."""
+    truth = example.problem.latent(example.truth)
+    error, size = (x.abs().square().sum(dim=0)[example.mask] for x in (latent - truth, truth))
+    return (error / (size + _DARK)).mean()
 
 
 def _magnitude(images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from puq_qmri.networks.variance import VarianceSettings
 from puq_qmri.training.ranges import SimulatedData
 
 Schedule = Literal["cosine", "one-cycle", "constant"]
-Loss = Literal["latent", "images", "real", "magnitude"]
+Loss = Literal["latent", "relative", "images", "real", "magnitude"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,9 @@ class TrainingSettings:
     data
         See :class:`DataSettings`.
     loss
-        Squared error of the first stage: ``latent`` images, or ``images`` (complex), or their ``real`` part or ``magnitude``.
+        Squared error of the first stage: of the ``latent`` images, or of the ``images`` (complex), their ``real`` part or
+        ``magnitude``; ``relative``: of the latent images over their size in each voxel, and over that of the start images, so that
+        scans that are easy count as much as those that are hard.
     mean, variance
         The stages: images first, then the variance head on the errors of finished images.
     beta
