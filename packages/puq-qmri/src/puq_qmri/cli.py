@@ -29,7 +29,14 @@ app = commandline.application(
 )
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
-Scan = Annotated[Path, typer.Argument(help="K-space: ISMRMRD, fastMRI, BART cfl, Siemens twix, or a complex .npy array.")]
+Scans = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SCAN...",
+        help="K-space: ISMRMRD, fastMRI, BART cfl, Siemens twix, .npz, or a complex .npy array; several files of some contrasts each.",
+    ),
+]
+Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice, counted from 0, where the scan has several.")]
 Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
 Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
@@ -153,7 +160,7 @@ def simulate(
 @commandline.command(app, writes=True, seeded=True)
 def recon(
     run: Invocation,
-    scan: Scan,
+    scans: Scans,
     output: Output,
     method: Method = "cg-sense",
     model: Annotated[str | None, typer.Option(help="Signal model of subspace; by default that of the times.")] = None,
@@ -166,6 +173,7 @@ def recon(
     backend: Backend = "auto",
     coils: Coils = 0,
     keep_oversampling: KeepOversampling = False,
+    slice_index: Slice = None,
     te: Te = None,
     ti: Ti = None,
     device: Device = "cpu",
@@ -178,13 +186,14 @@ def recon(
 
     chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
     settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device, coils, keep_oversampling)
-    record = start_record(run, "recon", settings, [scan], output)
-    kspace = open_scan(scan, given_times(te, ti))
+    record = start_record(run, "recon", settings, scans, output)
+    kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
     if run.dry_run:
-        return say_plan(run, [scan], f"images of {kspace.n_contrasts} contrasts by {method}, uncertainty {uncertainty}", [output])
+        return say_plan(run, scans, f"images of {kspace.n_contrasts} contrasts by {method}, uncertainty {uncertainty}", [output])
     images = reconstruct_images(kspace, settings, progress=replica_progress(run))
     record.extra = images.summary()
-    write_result(output, record, page=lambda c: images_report(f"Images of {scan.name}", images, c), images=images, force=run.force)
+    title = f"Images of {scans[0].name}"
+    write_result(output, record, page=lambda c: images_report(title, images, c), images=images, force=run.force)
     for repair in kspace.repairs:
         run.say(f"input: {repair}")
     run.say(f"images: {output}")
@@ -258,7 +267,7 @@ def fit(
 @commandline.command(app, "run", writes=True, seeded=True)
 def run_command(
     run: Invocation,
-    scan: Scan,
+    scans: Scans,
     output: Output,
     model: Annotated[str | None, typer.Option(help="Signal model; by default t2 for echo times, ir for inversion times.")] = None,
     method: Method = "cg-sense",
@@ -271,6 +280,7 @@ def run_command(
     backend: Backend = "auto",
     coils: Coils = 0,
     keep_oversampling: KeepOversampling = False,
+    slice_index: Slice = None,
     te: Te = None,
     ti: Ti = None,
     device: Device = "cpu",
@@ -283,15 +293,15 @@ def run_command(
 
     chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
     settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device, coils, keep_oversampling)
-    record = start_record(run, "run", settings, [scan], output)
-    kspace = open_scan(scan, given_times(te, ti))
+    record = start_record(run, "run", settings, scans, output)
+    kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
     name = resolve_model(model, kspace)
     if run.dry_run:
-        return say_plan(run, [scan], f"images by {method}, uncertainty {uncertainty}, fit of model {name}", [output])
+        return say_plan(run, scans, f"images by {method}, uncertainty {uncertainty}, fit of model {name}", [output])
     images, result = reconstruct_and_fit(kspace, settings, progress=replica_progress(run))
     facts = {**fit_facts(result, images.series, None, images.deviation), "reconstruction": images.summary()}
     record.extra = facts
-    title = f"{name} maps of {scan.name}"
+    title = f"{name} maps of {scans[0].name}"
     write_result(
         output,
         record,
@@ -338,6 +348,51 @@ def evaluate(
         run.say(f"report: {output}")
     metrics = {key: result.metric for key, result in found[0].metrics.items()}
     return {"maps": str(maps), "reference": str(reference), "results": results, "metrics": metrics}
+
+
+@commandline.command(app, writes=True, seeded=True)
+def calibrate(
+    run: Invocation,
+    data: Annotated[
+        list[Path],
+        typer.Argument(help="Scans, or folders of them: simulated ones with their truth beside them, or fully sampled ones."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to be written, for run --calibration.")],
+    method: Method = "cg-sense",
+    weights: Annotated[
+        list[str] | None, typer.Option(help="Folder of weights, or name of those of the package; several are an ensemble.")
+    ] = None,
+    uncertainty: Uncertainty = "pseudo-replica",
+    model: Annotated[str | None, typer.Option(help="Signal model, by default that of the times.")] = None,
+    replicas: Replicas = 32,
+    scale: Annotated[
+        Literal["auto", "contrast", "one"],
+        typer.Option(help="A factor for each contrast, or one for all (for protocols that vary); auto: each, where all scans agree."),
+    ] = "auto",
+    acceleration: Annotated[float, typer.Option(min=1, help="Of fully sampled scans, which are undersampled first.")] = 4,
+    trajectory: Annotated[
+        Literal["cartesian", "jittered", "radial"], typer.Option(help="How fully sampled scans are undersampled.")
+    ] = "cartesian",
+    snr: Annotated[float, typer.Option(min=0, help="Of noise added to fully sampled scans; 0 adds none.")] = 0,
+    device: Device = "cpu",
+) -> dict[str, Any]:
+    """Measure on scans with known truth how far to trust the predicted deviations of the images."""
+    from puq_qmri.held_out.command import run_calibrate
+    from puq_qmri.held_out.scans import HeldOutSettings
+    from puq_qmri.imaging import PipelineSettings
+
+    settings = PipelineSettings(
+        reconstruction=reconstruction_settings(method, None, None, None, None, "auto"),
+        uncertainty=uncertainty,
+        weights=tuple(weights or ()),
+        n_replicas=replicas,
+        model=model,
+        seed=run.seed,
+        device=checked_device(device),
+    )
+    held_out = HeldOutSettings(acceleration=acceleration, trajectory=trajectory, snr=snr, seed=run.seed)
+    per_contrast = {"auto": None, "contrast": True, "one": False}[scale]
+    return run_calibrate(run, data, output, settings, held_out, per_contrast=per_contrast)
 
 
 @commandline.command(app)

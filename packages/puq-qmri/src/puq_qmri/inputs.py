@@ -13,11 +13,11 @@ from jaxtyping import Bool, Float
 
 from medcore.errors import ConfigError, InputError
 from medcore.io import ImageSeries, KSpace, read_dicom, read_nifti, read_nifti_series, read_npy, recognise
-from medcore.io import open as open_any
 from medcore.io.geometry import same_place
 from medcore.io.images import check_seconds, checked_times
 from medcore.io.npy import load_array
 from medcore.io.opener import nifti_files
+from puq_qmri.scans import merge_contrasts, read_scan
 from puq_qmri.signal_models import get_model
 
 MAGNITUDE, PHASE, DEVIATION = "part-mag_images.nii.gz", "part-phase_images.nii.gz", "desc-std_images.nii.gz"
@@ -88,28 +88,37 @@ def check_times(values: tuple[float, ...], key: str, *, unused: str | None = Non
     return values
 
 
-def open_scan(path: str | Path, times: Mapping[str, Sequence[float]] | None = None) -> KSpace:
-    """K-space of an ISMRMRD file or a complex array.
+def open_scan(
+    path: str | Path | Sequence[str | Path], times: Mapping[str, Sequence[float]] | None = None, *, slice_index: int | None = None
+) -> KSpace:
+    """K-space of one file, or of several with some of the contrasts each, see :func:`puq_qmri.scans.read_scan`.
 
     Parameters
     ----------
     path
-        The file.
+        The file or files; contrasts come in the order of the files.
     times
-        Times in seconds, instead of those of the file.
+        Times in seconds of all contrasts, instead of those of the files.
+    slice_index
+        Which slice, where there are several.
 
     Raises
     ------
     InputError
-        If the file cannot be read or holds images, or times do not fit.
+        If a file cannot be read or holds images, files are not of one protocol, or times do not fit.
     """
-    found = open_any(path)
-    if not isinstance(found, KSpace):
-        raise InputError(path, "holds images, not k-space", "fit a model to images with puq-qmri fit")
+    files = [path] if isinstance(path, (str, Path)) else list(path)
+    found = []
+    for file in files:
+        scan = read_scan(file, slice_index=slice_index)
+        if not isinstance(scan, KSpace):
+            raise InputError(file, "holds images, not k-space", "fit a model to images with puq-qmri fit")
+        found.append(scan)
+    merged = merge_contrasts(found)
     if times:
-        check_seconds(times, path)
-        found = dataclasses.replace(found, times={**found.times, **times})
-    return found
+        check_seconds(times, merged.source)
+        merged = dataclasses.replace(merged, times={**merged.times, **times})
+    return merged
 
 
 def open_images(
