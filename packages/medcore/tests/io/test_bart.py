@@ -33,7 +33,7 @@ def test_gridded_samples_come_back(seed, contrasts, coils, size, tmp_path_factor
     rng = np.random.default_rng(seed)
     data = noise(rng, contrasts, coils, *size)
     mask = rng.random((contrasts, *size)) < 0.7
-    mask[:, 0, 0, 0] = True
+    mask[0, 0, 0, 0] = True
     before = KSpace(
         data=data * mask[:, None],
         matrix=size,

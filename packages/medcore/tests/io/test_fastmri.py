@@ -124,6 +124,20 @@ def test_files_of_others_with_oversampled_readout_and_double_precision(tmp_path)
     assert not read.data[..., 1].any()
 
 
+def test_the_field_of_view_to_be_reconstructed_is_told_in_the_order_of_the_samples(tmp_path):
+    write_fastmri(tmp_path / "a.h5", make(2, 6, 5, 2))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        before, tail = file["ismrmrd_header"][()].split(b"<reconSpace>")
+        recon = b"<reconSpace><matrixSize><x>3</x><y>5</y><z>1</z></matrixSize>"
+        recon += b"<fieldOfView_mm><x>160</x><y>200</y><z>3</z></fieldOfView_mm>"
+        del file["ismrmrd_header"]
+        file["ismrmrd_header"] = before + recon + tail[tail.index(b"</reconSpace>") :]
+    read = read_fastmri(tmp_path / "a.h5")
+    assert read.meta["recon_matrix"] == [1, 3, 5]
+    assert read.meta["recon_fov"] == pytest.approx([0.003, 0.16, 0.2])
+    assert "recon_fov" not in make(2)[0].meta
+
+
 def test_samples_as_pairs_of_real_numbers_are_read(tmp_path):
     write_fastmri(tmp_path / "a.h5", make(2, 6, 5, 2))
     before = read_fastmri(tmp_path / "a.h5")

@@ -238,6 +238,15 @@ def test_meta_that_is_not_json_is_refused_before_writing(cartesian, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_contrast_without_samples_has_no_place_in_the_format(cartesian, tmp_path):
+    mask = np.ones(cartesian.data[:, 0].shape, bool)
+    mask[1] = False
+    empty = dataclasses.replace(cartesian, data=cartesian.data * mask[:, None], mask=mask)
+    with pytest.raises(InputError, match=r"has no sample of contrast 1 of \d+; leave it out with select"):
+        write_ismrmrd(tmp_path / "scan.h5", empty)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_original_library_cannot_be_made_to_warn(cartesian, tmp_path):
     write_ismrmrd(tmp_path / "scan.h5", cartesian)
     with warnings.catch_warnings(), ismrmrd.Dataset(tmp_path / "scan.h5", mode="r") as dataset:

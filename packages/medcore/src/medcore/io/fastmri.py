@@ -97,6 +97,9 @@ def read_fastmri(path: str | Path, *, slice_index: int | None = None) -> KSpace:
     if header.matrix[2] != height:
         notes.append(f"height {height} differs from the header's x {header.matrix[2]}")
     fov = own.get("fov", _fov(header))
+    meta = header.meta | {"slice": index, "slices": slices}
+    if (header.recon_matrix, header.recon_fov) != (header.matrix, header.fov):
+        meta |= {"recon_matrix": _swapped(header.recon_matrix), "recon_fov": _swapped(header.recon_fov)}
     times = {key: np.array(values) for key, values in header.times.items() if len(values) == 1}
     check_seconds(times, path)
     return KSpace(
@@ -109,7 +112,7 @@ def read_fastmri(path: str | Path, *, slice_index: int | None = None) -> KSpace:
         times=times,
         affine=own["affine"] if own else centred_affine((1, height, width), fov),
         field_strength=header.field_strength,
-        meta=header.meta | {"slice": index, "slices": slices},
+        meta=meta,
         repairs=(*header.repairs, *notes),
         source=str(path),
     )
@@ -142,6 +145,12 @@ def _fov(header: Header) -> tuple[float, float, float]:
     """Field of view (z, height, width): the readout's oversampling is along the header's x."""
     z, y, x = header.fov
     return z, x, y
+
+
+def _swapped(lengths: tuple[Any, Any, Any]) -> list[Any]:
+    """What the header states as (z, y, x), as (z, height, width)."""
+    z, y, x = lengths
+    return [z, x, y]
 
 
 def _own(file: h5py.File, index: int, path: Path) -> dict[str, Any]:
