@@ -40,8 +40,22 @@ Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice, 
 Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
 Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
-Method = Annotated[Literal["cg-sense", "subspace", "adjoint"], typer.Option(help="How images are made.")]
-Uncertainty = Annotated[Literal["pseudo-replica", "none"], typer.Option(help="How the noise of the images is measured.")]
+Method = Annotated[Literal["cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
+Uncertainty = Annotated[
+    Literal["pseudo-replica", "learned", "mc-dropout", "ensemble", "none"],
+    typer.Option(help="How the deviations of the images are found: their noise, or with trained weights all of their error."),
+]
+Passes = Annotated[int, typer.Option(min=2, help="Passes of mc-dropout.")]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Folder of trained weights, or a name; several are an ensemble. By default those of the package for the method."
+    ),
+]
+CalibrationFile = Annotated[
+    str | None,
+    typer.Option("--calibration", help="File of puq-qmri calibrate; none: deviations as predicted. By default the weights'."),
+]
 Replicas = Annotated[int, typer.Option(min=2, help="Repetitions of pseudo-replica.")]
 Iterations = Annotated[
     int | None, typer.Option(min=1, help="Most iterations of cg-sense, by default as many as it needs up to a bound.")
@@ -163,9 +177,12 @@ def recon(
     scans: Scans,
     output: Output,
     method: Method = "cg-sense",
-    model: Annotated[str | None, typer.Option(help="Signal model of subspace; by default that of the times.")] = None,
+    model: Annotated[str | None, typer.Option(help="Signal model of subspace and unrolled; by default that of the times.")] = None,
     uncertainty: Uncertainty = "pseudo-replica",
     replicas: Replicas = 32,
+    passes: Passes = 100,
+    weights: Weights = None,
+    calibration: CalibrationFile = None,
     iterations: Iterations = None,
     regularisation: Regularisation = None,
     components: Components = None,
@@ -185,7 +202,19 @@ def recon(
     from puq_qmri.results import write_result
 
     chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
-    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device, coils, keep_oversampling)
+    settings = pipeline_settings(
+        run,
+        chosen,
+        uncertainty=uncertainty,
+        n_replicas=replicas,
+        n_passes=passes,
+        weights=tuple(weights or ()),
+        calibration=calibration,
+        model=model,
+        device=device,
+        n_coils=coils,
+        keep_oversampling=keep_oversampling,
+    )
     record = start_record(run, "recon", settings, scans, output)
     kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
     if run.dry_run:
@@ -273,6 +302,9 @@ def run_command(
     method: Method = "cg-sense",
     uncertainty: Uncertainty = "pseudo-replica",
     replicas: Replicas = 32,
+    passes: Passes = 100,
+    weights: Weights = None,
+    calibration: CalibrationFile = None,
     iterations: Iterations = None,
     regularisation: Regularisation = None,
     components: Components = None,
@@ -292,7 +324,19 @@ def run_command(
     from puq_qmri.results import write_result
 
     chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
-    settings = pipeline_settings(run, chosen, uncertainty, replicas, model, device, coils, keep_oversampling)
+    settings = pipeline_settings(
+        run,
+        chosen,
+        uncertainty=uncertainty,
+        n_replicas=replicas,
+        n_passes=passes,
+        weights=tuple(weights or ()),
+        calibration=calibration,
+        model=model,
+        device=device,
+        n_coils=coils,
+        keep_oversampling=keep_oversampling,
+    )
     record = start_record(run, "run", settings, scans, output)
     kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
     name = resolve_model(model, kspace)
@@ -359,15 +403,16 @@ def calibrate(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to be written, for run --calibration.")],
     method: Method = "cg-sense",
-    weights: Annotated[
-        list[str] | None, typer.Option(help="Folder of weights, or name of those of the package; several are an ensemble.")
-    ] = None,
+    weights: Weights = None,
     uncertainty: Uncertainty = "pseudo-replica",
     model: Annotated[str | None, typer.Option(help="Signal model, by default that of the times.")] = None,
     replicas: Replicas = 32,
+    passes: Passes = 100,
     scale: Annotated[
         Literal["auto", "contrast", "one"],
-        typer.Option(help="A factor for each contrast, or one for all (for protocols that vary); auto: each, where all scans agree."),
+        typer.Option(
+            help="A factor for each contrast, or one for all (for protocols that vary); auto: each, where all scans agree."
+        ),
     ] = "auto",
     acceleration: Annotated[float, typer.Option(min=1, help="Of fully sampled scans, which are undersampled first.")] = 4,
     trajectory: Annotated[
@@ -386,6 +431,7 @@ def calibrate(
         uncertainty=uncertainty,
         weights=tuple(weights or ()),
         n_replicas=replicas,
+        n_passes=passes,
         model=model,
         seed=run.seed,
         device=checked_device(device),
@@ -417,7 +463,9 @@ def benchmark(
 @commandline.command(app, writes=True, seeded=True, recipe=True)
 def train(
     run: Invocation,
-    recipe: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file, or a recipe of the package: tiny, shipped, puq-paper.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="CONFIG", help="YAML file, or a recipe of the package: tiny, shipped, puq-paper.")
+    ],
     output: Output,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the training in the folder was interrupted.")] = False,
 ) -> dict[str, Any]:

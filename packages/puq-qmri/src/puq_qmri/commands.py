@@ -53,29 +53,11 @@ def reconstruction_settings(
     return ReconstructionSettings(method=method, backend=backend, **{k: v for k, v in given.items() if v is not None})
 
 
-def pipeline_settings(
-    run: Invocation,
-    reconstruction: ReconstructionSettings,
-    uncertainty: Any,
-    replicas: int,
-    model: str | None,
-    device: str,
-    coils: int = 0,
-    keep_oversampling: bool = False,
-) -> PipelineSettings:
-    """Settings of the whole method."""
+def pipeline_settings(run: Invocation, reconstruction: ReconstructionSettings, *, device: str, **chosen: Any) -> PipelineSettings:
+    """Settings of the whole method, on a device that is there."""
     from puq_qmri.pipeline import PipelineSettings
 
-    return PipelineSettings(
-        reconstruction=reconstruction,
-        uncertainty=uncertainty,
-        n_replicas=replicas,
-        model=model,
-        seed=run.seed,
-        device=checked_device(device),
-        n_coils=coils,
-        keep_oversampling=keep_oversampling,
-    )
+    return PipelineSettings(reconstruction=reconstruction, seed=run.seed, device=checked_device(device), **chosen)
 
 
 def checked_device(name: str) -> str:

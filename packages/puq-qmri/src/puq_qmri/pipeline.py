@@ -11,70 +11,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from medcore.errors import ConfigError, NumericalError
+from medcore.errors import NumericalError
 from medcore.io.images import ImageSeries
 from medcore.io.kspace import KSpace
 from puq_qmri.fitting import FitResult, Status, fit
+from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estimate
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
-from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.results import ReconstructedImages
 from puq_qmri.signal_models import get_model
-from puq_qmri.uncertainty import noise_level, pseudo_replica
 
-Uncertainty = Literal["none", "pseudo-replica"]
-UNCERTAINTIES: tuple[Uncertainty, ...] = ("none", "pseudo-replica")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelineSettings:
-    """How maps are made from k-space.
-
-    Attributes
-    ----------
-    reconstruction
-        See :class:`~puq_qmri.reconstruction.ReconstructionSettings`.
-    uncertainty
-        ``pseudo-replica``: the noise of every contrast and voxel is measured by repeated reconstruction and weights the fit.
-        ``none``: all contrasts weigh the same, and the residuals of each voxel give its intervals.
-    n_replicas
-        Repetitions of the reconstruction.
-    model
-        Name of a signal model; None takes the one that fits the times that vary.
-    seed
-        Of the replicas' noise.
-    device
-        Where to compute, for example ``cpu`` or ``cuda``.
-    n_coils
-        Compress to so many virtual coils first; 0 keeps the coils.
-    keep_oversampling
-        Whether to keep what the file states as oversampling, instead of cutting the field of view to what it asks for.
-    """
-
-    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
-    uncertainty: Uncertainty = "pseudo-replica"
-    n_replicas: int = 32
-    model: str | None = None
-    seed: int = 0
-    device: str = "cpu"
-    n_coils: int = 0
-    keep_oversampling: bool = False
-
-    def __post_init__(self) -> None:
-        if self.uncertainty not in UNCERTAINTIES:
-            raise ConfigError("--uncertainty", f"is {self.uncertainty!r}", f"choose one of {', '.join(UNCERTAINTIES)}")
-        if self.n_replicas < 2:
-            raise ConfigError("number of replicas", f"is {self.n_replicas}", "give at least 2")
-        if self.n_coils < 0:
-            raise ConfigError("number of virtual coils", f"is {self.n_coils}", "give at least 1, or 0 to keep the coils")
+__all__ = ["UNCERTAINTIES", "PipelineSettings", "Uncertainty", "fit_images", "reconstruct_and_fit", "reconstruct_images"]
 
 
 def reconstruct_and_fit(
@@ -123,38 +76,25 @@ def reconstruct_images(
     """Complex images of every contrast and their noise; parameters as :func:`reconstruct_and_fit`."""
     settings = settings or PipelineSettings()
     white = prepare(kspace, csm=csm, n_coils=settings.n_coils, keep_oversampling=settings.keep_oversampling)
-    model = resolve_model(settings.model, kspace) if settings.reconstruction.method == "subspace" else None
-    reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, device=settings.device, model=model)
-    result = reconstructor(white)
-    deviation, level = None, None
-    if settings.uncertainty == "pseudo-replica":
-        level = noise_level(white)
-        prediction = pseudo_replica(
-            white,
-            lambda _: result.images,
-            response=reconstructor.response,
-            real_images=reconstructor.real_images,
-            n_replicas=settings.n_replicas,
-            level=level,
-            seed=settings.seed,
-            progress=progress,
-        )
-        deviation = prediction.std.cpu().numpy()
+    needed = settings.model is not None or settings.reconstruction.method in {"subspace", "unrolled"}
+    found = estimate(white, settings, model=resolve_model(settings.model, kspace) if needed else None, progress=progress)
     series = ImageSeries(
-        data=result.images.cpu().numpy(),
+        data=found.images.cpu().numpy(),
         affine=white.affine,
         times=kspace.times,
         meta=white.meta if kspace.field_strength is None else {**white.meta, "field_strength": kspace.field_strength},
         repairs=(*kspace.repairs, *_unmeasured(white)),
         source=kspace.source,
     )
+    source = "noise scan" if kspace.noise is not None else "outer k-space, an upper bound"
     return ReconstructedImages(
         series=series,
-        deviation=deviation,
-        iterations=result.iterations.tolist(),
-        residuals=result.residuals.tolist(),
-        noise_level=level,
-        noise_source=None if level is None else "noise scan" if kspace.noise is not None else "outer k-space, an upper bound",
+        deviation=None if found.prediction is None else found.prediction.std.cpu().numpy(),
+        iterations=found.iterations,
+        residuals=found.residuals,
+        noise_level=found.noise_level,
+        noise_source=source if found.noise_level else None,
+        facts=found.facts,
     )
 
 

@@ -27,6 +27,7 @@ from puq_qmri.simulation import Truth
 IMAGES = "images"
 """Folder of the reconstructed images inside the output of ``run``."""
 PURE = "desc-pure_mask.nii.gz"
+TRUE_IMAGES, TRUE_PHASE = "desc-noisefree_images.nii.gz", "desc-noisefree_part-phase_images.nii.gz"
 REPORT = "report.html"
 _UNITS = {"s": "s", "1": "1", "a.u.": "arbitrary"}
 _BIDS_TIMES = {"te": "EchoTime", "ti": "InversionTime", "tr": "RepetitionTimeExcitation", "flip_angle": "FlipAngle"}
@@ -52,6 +53,8 @@ class ReconstructedImages:
         Steps of the reconstruction and relative residual reached, by contrast.
     noise_level, noise_source
         Noise of one component of a sample after whitening, and where it was measured.
+    facts
+        JSON-ready: weights and calibration that were used.
     """
 
     series: ImageSeries
@@ -60,6 +63,7 @@ class ReconstructedImages:
     residuals: list[float]
     noise_level: float | None = None
     noise_source: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """JSON-ready facts of the reconstruction."""
@@ -68,6 +72,7 @@ class ReconstructedImages:
             "residuals": [float(f"{r:.4g}") for r in self.residuals],
             "noise_level": self.noise_level,
             "noise_source": self.noise_source,
+            **self.facts,
         }
 
 
@@ -170,7 +175,9 @@ def write_truth(output: str | Path, truth: Truth, kspace: KSpace, record: RunRec
         write_nifti(folder / PURE, truth.pure, kspace.affine, sidecar=text)
         magnitude = np.abs(truth.images).astype(np.float32)
         facts = {_BIDS_TIMES[key]: kspace.times[key].tolist(), "Units": "arbitrary", "Description": "noise-free magnitude"}
-        write_nifti(folder / "desc-noisefree_images.nii.gz", magnitude, kspace.affine, sidecar=facts)
+        write_nifti(folder / TRUE_IMAGES, magnitude, kspace.affine, sidecar=facts)
+        angles = {**facts, "Units": "rad", "Description": "noise-free phase"}
+        write_nifti(folder / TRUE_PHASE, np.angle(truth.images).astype(np.float32), kspace.affine, sidecar=angles)
         record.write(folder)
 
 

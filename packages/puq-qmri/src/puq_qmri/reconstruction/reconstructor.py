@@ -56,7 +56,7 @@ class Reconstructor:
     InputError
         If coil maps do not fit, or cannot be estimated; or if the measurement lacks the times that the model needs.
     ConfigError
-        If ``subspace`` is asked for without a model.
+        If ``subspace`` is asked for without a model, or the method is a network.
     """
 
     kspace: KSpace
@@ -66,6 +66,8 @@ class Reconstructor:
     model: str | None = None
 
     def __post_init__(self) -> None:
+        if self.settings.method == "unrolled":
+            raise ConfigError("method unrolled", "is a network", "use puq_qmri.imaging.estimate, or puq_qmri.networks")
         dcf = None if self.kspace.traj is None else pipe_menon(self.kspace.traj, self.kspace.matrix)
         maps = espirit(self.kspace, dcf=dcf) if self.csm is None else self.csm
         self.csm = maps

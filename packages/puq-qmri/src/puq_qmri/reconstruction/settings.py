@@ -11,11 +11,12 @@ from medcore.plugins import unknown_name
 from puq_qmri.operators.nufft import BACKENDS, Backend
 from puq_qmri.reconstruction.basis import BASES, BasisKind
 
-Method = Literal["adjoint", "cg-sense", "subspace"]
+Method = Literal["adjoint", "cg-sense", "subspace", "unrolled"]
 METHODS: dict[str, str] = {
     "adjoint": "density-compensated adjoint, coils combined; no iteration",
     "cg-sense": "least squares by conjugate gradients with coil maps (Pruessmann et al. 2001)",
     "subspace": "all contrasts at once as few real components of the signal model, jointly sparse in wavelets; needs the model's times",
+    "unrolled": "a trained network that goes on from the subspace's result, with weights of the package or your own",
 }
 
 
@@ -26,7 +27,7 @@ class ReconstructionSettings:
     Attributes
     ----------
     method
-        ``adjoint``, ``cg-sense`` or ``subspace``.
+        One of :data:`METHODS`; ``unrolled`` is done by :mod:`puq_qmri.networks`.
     max_iterations
         Most conjugate-gradient steps.
     tolerance

@@ -1,0 +1,268 @@
+"""Images of every contrast and how sure they are, by any method of reconstruction and any kind of uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Complex64
+from torch import Tensor
+
+from medcore.errors import ConfigError, NumericalError
+from medcore.io.kspace import KSpace
+from medcore.plugins import unknown_name
+from puq_qmri.calibration import Calibration
+from puq_qmri.networks.reconstructor import NetworkReconstructor
+from puq_qmri.networks.variance import gather_evidence
+from puq_qmri.networks.weights import Weights, load_weights, shipped
+from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
+from puq_qmri.signal_models import get_model
+from puq_qmri.uncertainty import Prediction, noise_level, pseudo_replica, sampled_fractions
+
+Uncertainty = Literal["none", "pseudo-replica", "learned", "mc-dropout", "ensemble"]
+UNCERTAINTIES: dict[str, str] = {
+    "none": "not estimated: all contrasts weigh the same, and the residuals of each voxel give its intervals",
+    "pseudo-replica": "measurement noise, by repeated reconstruction (Robson et al. 2008)",
+    "learned": "expected error by a trained variance head: noise, aliasing and what regularisation leaves",
+    "mc-dropout": "spread of the network over passes with dropout, beside the variance head's",
+    "ensemble": "spread over several networks, beside their variance heads'",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineSettings:
+    """How maps are made from k-space.
+
+    Attributes
+    ----------
+    reconstruction
+        See :class:`~puq_qmri.reconstruction.ReconstructionSettings`.
+    uncertainty
+        One of :data:`UNCERTAINTIES`; the deviations of every contrast and voxel weight the fit.
+    n_replicas
+        Repetitions of the reconstruction for ``pseudo-replica``.
+    n_passes
+        Passes of ``mc-dropout``.
+    weights
+        Folders of weights, or names of those that come with the package; by default the one named like the method.
+    calibration
+        File of ``puq-qmri calibrate``; by default that of the weights. ``none``: the variances stay as predicted.
+    model
+        Name of a signal model; None takes the one that fits the times that vary.
+    seed
+        Of the replicas' noise and of the dropout.
+    device
+        Where to compute, for example ``cpu`` or ``cuda``.
+    n_coils
+        Compress to so many virtual coils first; 0 keeps the coils.
+    keep_oversampling
+        Whether to keep what the file states as oversampling, instead of cutting the field of view to what it asks for.
+    """
+
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    uncertainty: Uncertainty = "pseudo-replica"
+    n_replicas: int = 32
+    n_passes: int = 100
+    weights: tuple[str, ...] = ()
+    calibration: str | None = None
+    model: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    n_coils: int = 0
+    keep_oversampling: bool = False
+
+    def __post_init__(self) -> None:
+        if self.uncertainty not in UNCERTAINTIES:
+            raise unknown_name("--uncertainty", self.uncertainty, [*UNCERTAINTIES])
+        for what, number in (("replicas", self.n_replicas), ("passes", self.n_passes)):
+            if number < 2:
+                raise ConfigError(f"number of {what}", f"is {number}", "give at least 2")
+        if self.n_coils < 0:
+            raise ConfigError("number of virtual coils", f"is {self.n_coils}", "give at least 1, or 0 to keep the coils")
+        networks_only = self.uncertainty in {"mc-dropout", "ensemble"}
+        if networks_only and self.reconstruction.method != "unrolled":
+            raise ConfigError(
+                f"--uncertainty {self.uncertainty}",
+                f"needs a network, and the method is {self.reconstruction.method}",
+                "choose --method unrolled, or another uncertainty",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Images and what is known of their errors.
+
+    Attributes
+    ----------
+    images
+        complex64 (contrast, z, y, x).
+    prediction
+        The same images with their variances, calibrated where a calibration is known; None where they were not estimated.
+    iterations, residuals
+        Of the reconstruction, by contrast.
+    noise_level
+        Noise of one component of a sample, where it was used.
+    real_images
+        Whether the images are real but for a phase, along which their variance is meant.
+    facts
+        JSON-ready: weights and calibration that were used.
+    """
+
+    images: Complex64[Tensor, "contrast z y x"]
+    prediction: Prediction | None
+    iterations: list[int]
+    residuals: list[float]
+    noise_level: float | None = None
+    real_images: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def estimate(
+    white: KSpace,
+    settings: PipelineSettings,
+    *,
+    model: str | None = None,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Estimate:
+    """Images of a prepared measurement and their uncertainty.
+
+    Parameters
+    ----------
+    white
+        Noise white between coils (:func:`puq_qmri.preparation.prepare`).
+    settings
+        Method and kind of uncertainty.
+    model
+        Signal model for the methods that use one.
+    progress
+        Wraps the range of replicas or passes, for a progress bar.
+
+    Raises
+    ------
+    ConfigError
+        If weights are missing or do not go with the method.
+    InputError, NumericalError
+        If the measurement cannot be reconstructed, or its noise not be measured.
+    """
+    make = _by_network if settings.reconstruction.method == "unrolled" else _without_training
+    return make(white, settings, model, progress)
+
+
+def _without_training(
+    white: KSpace, settings: PipelineSettings, model: str | None, progress: Callable[[Iterable[int]], Iterable[int]]
+) -> Estimate:
+    reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, device=settings.device, model=model)
+    result = reconstructor(white)
+    prediction, level, weights = None, None, None
+    if settings.uncertainty == "pseudo-replica":
+        prediction, level = _replicas(white, result.images, reconstructor.response, settings, reconstructor.real_images, progress)
+    elif settings.uncertainty == "learned":
+        weights = _weights(settings)[0]
+        if weights.head is None:
+            raise ConfigError("--uncertainty learned", f"{weights.source} have no variance head", "choose pseudo-replica")
+        level = _level(white)
+        evidence = gather_evidence(
+            result.images,
+            reconstructor.residual_images(white, result.images),
+            level=level,
+            sampled_fraction=sampled_fractions(white),
+            times=_times(white, model),
+        )
+        with torch.no_grad():
+            variance = weights.head.variance(evidence)
+        prediction = Prediction(mean=result.images, aleatoric=variance, epistemic=torch.zeros_like(variance))
+    prediction, facts = _calibrated(prediction, settings, weights)
+    return Estimate(
+        images=result.images,
+        prediction=prediction,
+        iterations=result.iterations.tolist(),
+        residuals=result.residuals.tolist(),
+        noise_level=level,
+        real_images=reconstructor.real_images,
+        facts=facts,
+    )
+
+
+def _by_network(
+    white: KSpace, settings: PipelineSettings, model: str | None, progress: Callable[[Iterable[int]], Iterable[int]]
+) -> Estimate:
+    members = _weights(settings)
+    network = NetworkReconstructor(kspace=white, members=members, device=settings.device, model=model)
+    if settings.uncertainty == "pseudo-replica":
+        prediction, _ = _replicas(white, network.images, network.response, settings, network.real_images, progress)
+    else:
+        prediction = network.predict(settings.uncertainty, n_passes=settings.n_passes, seed=settings.seed, progress=progress)
+    images = prediction.mean
+    known, facts = _calibrated(None if settings.uncertainty == "none" else prediction, settings, members[0])
+    problem = network.problems[0]
+    left = (problem.back - problem.image_normal(images)).abs().double().square().sum(dim=(1, 2, 3))
+    given = problem.back.abs().double().square().sum(dim=(1, 2, 3))
+    return Estimate(
+        images=images,
+        prediction=known,
+        iterations=[m.network.settings.unrolls for m in members if m.network is not None][:1] * len(images),
+        residuals=(left / given.clamp_min(torch.finfo(given.dtype).tiny)).sqrt().tolist(),
+        noise_level=problem.level,
+        real_images=network.real_images,
+        facts=facts,
+    )
+
+
+def _replicas(
+    white: KSpace,
+    images: Tensor,
+    response: Callable[..., Tensor],
+    settings: PipelineSettings,
+    real_images: bool,
+    progress: Callable[[Iterable[int]], Iterable[int]],
+) -> tuple[Prediction, float]:
+    level = noise_level(white)
+    prediction = pseudo_replica(
+        white,
+        lambda _: images,
+        response=response,
+        real_images=real_images,
+        n_replicas=settings.n_replicas,
+        level=level,
+        seed=settings.seed,
+        progress=progress,
+    )
+    return prediction, level
+
+
+def _weights(settings: PipelineSettings) -> list[Weights]:
+    method = settings.reconstruction.method
+    if not settings.weights and method not in shipped():
+        raise ConfigError(f"--method {method}", "has no weights in this package", "train some and name them with --weights")
+    return [load_weights(source, device=settings.device) for source in settings.weights or (method,)]
+
+
+def _calibrated(
+    prediction: Prediction | None, settings: PipelineSettings, weights: Weights | None
+) -> tuple[Prediction | None, dict[str, Any]]:
+    """The prediction after calibration, and the facts of both; the weights' own calibration is for what their head predicts."""
+    facts: dict[str, Any] = {} if weights is None else {"weights": weights.source, "weights_sha256": weights.sha256}
+    calibration = None
+    if settings.calibration not in {None, "none"}:
+        calibration = Calibration.read(str(settings.calibration))
+    elif settings.calibration is None and weights is not None and settings.uncertainty == "learned":
+        calibration = weights.calibration
+    if prediction is None or calibration is None:
+        return prediction, facts
+    return calibration.apply(prediction), {**facts, "calibration": calibration.as_dict()}
+
+
+def _level(white: KSpace) -> float:
+    try:
+        return noise_level(white)
+    except NumericalError:
+        return 0.0
+
+
+def _times(white: KSpace, model: str | None) -> Tensor:
+    """What orders the contrasts."""
+    key = get_model(model).times_key if model else next(iter(white.times), None)
+    return torch.as_tensor(np.arange(white.n_contrasts) if key not in white.times else white.times[key])
