@@ -305,7 +305,7 @@ def _z_scores(prediction: Prediction, truth: Tensor, mask: Tensor, *, real_image
     return found
 
 
-def _scale(scans: list[list[Float[np.ndarray, " n"]]], *, per_contrast: bool) -> tuple[float, ...] | float:
+def _scale(scans: list[list[Float[np.ndarray, "..."]]], *, per_contrast: bool) -> tuple[float, ...] | float:
     if not per_contrast:
         squares = [np.mean(np.concatenate(scan) ** 2) for scan in scans]
         return _positive(float(np.sqrt(np.mean(squares))))
