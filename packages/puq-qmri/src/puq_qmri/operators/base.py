@@ -30,6 +30,9 @@ class LinearOperator(ABC):
         Shapes of what it takes and gives.
     """
 
+    device: torch.device | None = None
+    """Where its operands must lie; None where any device will do."""
+
     def __init__(self, domain: Sequence[int], codomain: Sequence[int]) -> None:
         self.domain: Shape = tuple(domain)
         self.codomain: Shape = tuple(codomain)
@@ -47,7 +50,7 @@ class LinearOperator(ABC):
         Raises
         ------
         InputError
-            If `x` is not complex or does not have the shape of the domain.
+            If `x` is not complex, does not have the shape of the domain or lies on another device than the operator.
         """
         self._check(x, self.domain, "domain")
         return self._forward(x)
@@ -58,7 +61,7 @@ class LinearOperator(ABC):
         Raises
         ------
         InputError
-            If `y` is not complex or does not have the shape of the codomain.
+            If `y` is not complex, does not have the shape of the codomain or lies on another device than the operator.
         """
         self._check(y, self.codomain, "codomain")
         return self._adjoint(y)
@@ -66,8 +69,10 @@ class LinearOperator(ABC):
     def _check(self, x: Tensor, shape: Shape, side: str) -> None:
         if tuple(x.shape) != shape:
             raise InputError(str(self), f"got a tensor of shape {tuple(x.shape)}", f"give its {side} {shape}")
-        if not x.is_complex():
-            raise InputError(str(self), f"got values of type {x.dtype}", "give complex ones")
+        if x.dtype not in {torch.complex64, torch.complex128}:
+            raise InputError(str(self), f"got values of type {x.dtype}", "give complex64 or complex128")
+        if self.device not in {None, x.device}:
+            raise InputError(str(self), f"lies on {self.device} and got a tensor on {x.device}", "move one of them")
 
     @property
     def H(self) -> LinearOperator:  # noqa: N802 - the field's sign for the conjugate transpose
@@ -243,7 +248,7 @@ class Expansion(LinearOperator):
         if not basis.is_floating_point():
             raise InputError("temporal basis", f"has values of type {basis.dtype}", "give real floating-point ones")
         super().__init__((basis.shape[1], *codomain[1:]), codomain)
-        self.basis = basis
+        self.basis, self.device = basis, basis.device
 
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         result: Tensor = torch.tensordot(self.basis.to(x.dtype), x, dims=1)
@@ -290,7 +295,8 @@ class Mask(LinearOperator):
             raise InputError("mask", f"has shape {tuple(mask.shape)}", f"give one that broadcasts to {self.domain}")
         if mask.is_complex():
             raise InputError("mask", "is complex", "give real or boolean values")
-        self.mask = mask
+        # A single value multiplies tensors of any device.
+        self.mask, self.device = mask, mask.device if mask.ndim else None
 
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         # Without the cast a float64 mask would turn complex64 into complex128.

@@ -166,6 +166,7 @@ class SubspaceConvolution(LinearOperator):
     def __init__(self, spectrum: Float[Tensor, "pair 1 kz ky kx"], shape: Sequence[int]) -> None:
         super().__init__(shape, shape)
         self.axes, self.spectrum = _varying(spectrum)
+        self.device = spectrum.device
         # Real numbers side by side, see `mix`; a value that is constant along x stays one.
         self._ready = self.spectrum[..., None].expand(*self.spectrum.shape, 1 if self.spectrum.shape[-1] == 1 else 2).contiguous()
 

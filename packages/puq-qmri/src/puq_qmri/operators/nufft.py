@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from medcore.errors import InputError
 from puq_qmri.operators.base import Expansion, LinearOperator, Mask
-from puq_qmri.operators.engines import Engine, Finufft, TorchKbNufft
+from puq_qmri.operators.choice import BACKENDS, Backend, choose_backend, make_engine
+from puq_qmri.operators.engines import Engine
 from puq_qmri.operators.toeplitz import SubspaceToeplitz, Toeplitz, kernel_spectrum, subspace_spectrum
 
-Backend = Literal["auto", "finufft", "torchkbnufft"]
-BACKENDS: tuple[Backend, ...] = ("auto", "finufft", "torchkbnufft")
 DEFAULT_EPS = 1e-6
+__all__ = ["BACKENDS", "DEFAULT_EPS", "Backend", "Nufft", "check_trajectory"]
 
 
 def check_trajectory(traj: Tensor) -> None:
@@ -32,14 +32,18 @@ def check_trajectory(traj: Tensor) -> None:
     Raises
     ------
     InputError
-        With the offending shape or extreme.
+        With the offending shape, type or value and where it stands.
     """
     if traj.ndim != 4 or traj.shape[-1] not in {2, 3} or 0 in traj.shape:
         raise InputError("trajectory", f"has shape {tuple(traj.shape)}", "give (contrast, spoke, sample, 2 or 3)")
-    extreme = float(traj.detach().abs().max())
+    if traj.dtype not in {torch.float32, torch.float64}:
+        raise InputError("trajectory", f"has values of type {traj.dtype}", "give float32 or float64")
+    size = traj.detach().abs()
+    extreme = float(size.max())
     # NaN compares as False; pi rounded to float32 lies outside by 3e-8.
     if not extreme <= math.pi * (1 + 1e-5):
-        raise InputError("trajectory", f"has values up to {extreme:g}", "give radians per sample in [-pi, pi)")
+        place = tuple(int(i) for i in torch.unravel_index(size.argmax(), size.shape))
+        raise InputError("trajectory", f"has the value {float(traj[place]):g} at {place}", "give radians per sample in [-pi, pi)")
 
 
 class Nufft(LinearOperator):
@@ -60,13 +64,16 @@ class Nufft(LinearOperator):
         Relative accuracy asked of finufft, between 1e-14 and 0.1. At 1e-4 and above two-dimensional transforms use a grid
         oversampled by 1.25 instead of 2, which is several times faster.
     backend
-        ``finufft`` (on the CPU; tensors of another device are copied there and back) or ``torchkbnufft`` (on the device of the
-        tensors, relative accuracy about 1e-3). ``auto`` is finufft for trajectories on the CPU, torchkbnufft otherwise.
+        ``finufft`` (on the CPU; tensors of another device are copied there and back), ``cufinufft`` (on a CUDA device, needs the
+        extra ``cuda``) or ``torchkbnufft`` (on any device, relative accuracy about 1e-3). ``auto`` is finufft for trajectories on
+        the CPU, cufinufft for those on a CUDA device where it is installed, torchkbnufft otherwise.
 
     Raises
     ------
     InputError
         If the trajectory, the matrix, the accuracy or the back end cannot be used.
+    MissingExtraError
+        If cufinufft is asked for and not installed.
     """
 
     def __init__(
@@ -79,20 +86,20 @@ class Nufft(LinearOperator):
         backend: str = "auto",
     ) -> None:
         check_trajectory(traj)
-        if backend not in BACKENDS:
-            raise InputError("NUFFT back end", f"is {backend!r}", f"choose one of {', '.join(BACKENDS)}")
+        self.backend = choose_backend(backend, traj.device)
         if not 1e-14 <= eps <= 0.1:
             raise InputError("NUFFT accuracy", f"is {eps:g}", "give an eps between 1e-14 and 0.1")
         contrasts, spokes, samples, dim = traj.shape
+        if len(matrix) != 3 or min(matrix) < 1 or n_coils < 1:
+            raise InputError("NUFFT", f"has matrix {tuple(matrix)} and {n_coils} coils", "give (z, y, x) and at least one of each")
         if dim == 2 and matrix[0] != 1:
             raise InputError("trajectory", f"is 2-D and the matrix has {matrix[0]} planes", "give kz or a matrix with one plane")
         super().__init__((contrasts, n_coils, *matrix), (contrasts, n_coils, spokes, samples))
         # Contiguous, so that the list of points is a view and follows changes in place.
         self.traj, self.matrix = traj.contiguous(), tuple(matrix)
         self.grid = self.matrix[-dim:]
-        chosen = ("finufft" if traj.device.type == "cpu" else "torchkbnufft") if backend == "auto" else backend
-        scale = math.prod(self.matrix) ** -0.5
-        self.engine: Engine = Finufft(self.grid, n_coils, scale, eps) if chosen == "finufft" else TorchKbNufft(self.grid, scale)
+        self.device = traj.device
+        self.engine: Engine = make_engine(self.backend, self.grid, n_coils, eps)
         self._points()
 
     def _points(self) -> Float[Tensor, "contrast point dim"]:

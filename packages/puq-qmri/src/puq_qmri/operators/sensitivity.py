@@ -21,13 +21,20 @@ class Sensitivity(LinearOperator):
         complex (coil, z, y, x).
     n_contrasts
         Size of the contrast axis.
+
+    Raises
+    ------
+    InputError
+        If the maps are not complex or do not have four axes.
     """
 
     def __init__(self, csm: Tensor, n_contrasts: int) -> None:
         if csm.ndim != 4:
             raise InputError("coil sensitivity maps", f"have shape {tuple(csm.shape)}", "give (coil, z, y, x)")
+        if csm.dtype not in {torch.complex64, torch.complex128}:
+            raise InputError("coil sensitivity maps", f"have values of type {csm.dtype}", "give complex64 or complex128")
         super().__init__((n_contrasts, *csm.shape[1:]), (n_contrasts, *csm.shape))
-        self.csm = csm
+        self.csm, self.device = csm, csm.device
 
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         return x[:, None] * self.csm

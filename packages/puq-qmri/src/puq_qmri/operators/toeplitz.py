@@ -49,7 +49,7 @@ class Toeplitz(LinearOperator):
         shape = (len(spectrum), n_coils, *matrix)
         super().__init__(shape, shape)
         self.spectrum, self.grid = spectrum, tuple(matrix)[-(spectrum.ndim - 1) :]
-        self._ready = _arranged(spectrum)[:, None]
+        self.device, self._ready = spectrum.device, _arranged(spectrum)[:, None]
 
     def for_one_coil(self) -> LinearOperator:
         """The same kernels for one coil."""
@@ -88,7 +88,7 @@ class SubspaceToeplitz(LinearOperator):
         shape = (n_components, n_coils, *matrix)
         super().__init__(shape, shape)
         self.spectrum, self.grid = spectrum, tuple(matrix)[-(spectrum.ndim - 1) :]
-        self._ready = _arranged(spectrum)[None]
+        self.device, self._ready = spectrum.device, _arranged(spectrum)[None]
 
     def for_one_coil(self) -> LinearOperator:
         """The same kernels for one coil."""

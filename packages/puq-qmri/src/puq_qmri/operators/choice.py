@@ -1,0 +1,60 @@
+"""Which library computes a non-uniform Fourier transform, and whether transforms or a convolution make its normal operator."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from typing import Literal
+
+import torch
+
+from medcore.errors import InputError, MissingExtraError
+from puq_qmri.operators.engines import Cufinufft, Engine, Finufft, TorchKbNufft
+
+Backend = Literal["auto", "finufft", "cufinufft", "torchkbnufft"]
+BACKENDS: tuple[Backend, ...] = ("auto", "finufft", "cufinufft", "torchkbnufft")
+
+
+@functools.cache
+def has_cufinufft() -> bool:
+    """Whether cufinufft can be imported; without a CUDA library its import fails."""
+    try:
+        importlib.import_module("cufinufft")
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def choose_backend(backend: str, device: torch.device) -> Backend:
+    """The library meant by `backend` for tensors of `device`.
+
+    ``auto`` is finufft on the CPU; on a CUDA device cufinufft where it is installed, else torchkbnufft; torchkbnufft elsewhere.
+
+    Raises
+    ------
+    InputError
+        If there is no such back end, or cufinufft is asked for on another device than a CUDA one.
+    MissingExtraError
+        If cufinufft is asked for and not installed.
+    """
+    if backend not in BACKENDS:
+        raise InputError("NUFFT back end", f"is {backend!r}", f"choose one of {', '.join(BACKENDS)}")
+    if backend == "auto":
+        if device.type == "cpu":
+            return "finufft"
+        return "cufinufft" if device.type == "cuda" and has_cufinufft() else "torchkbnufft"
+    if backend == "cufinufft":
+        if device.type != "cuda":
+            raise InputError("NUFFT back end cufinufft", f"got a trajectory on {device}", "move it to a CUDA device or use finufft")
+        if not has_cufinufft():
+            raise MissingExtraError("cufinufft", "puq-qmri[cuda]", "NUFFT back end cufinufft")
+    return next(name for name in BACKENDS if name == backend)
+
+
+def make_engine(backend: Backend, grid: tuple[int, ...], n_coils: int, eps: float) -> Engine:
+    """The chosen library, prepared for one image grid."""
+    scale = math.prod(grid) ** -0.5
+    if backend == "torchkbnufft":
+        return TorchKbNufft(grid, scale)
+    return (Cufinufft if backend == "cufinufft" else Finufft)(grid, n_coils, scale, eps)
