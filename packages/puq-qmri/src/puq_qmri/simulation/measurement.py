@@ -267,9 +267,16 @@ def _mask(settings: SimulationSettings, n_contrasts: int, size: int, seed: int) 
 
 
 def _lines(n_contrasts: int, matrix: tuple[int, int, int], acceleration: float, seed: int) -> NDArray[np.bool_]:
-    # Coil maps need some central lines, also of a small matrix.
-    centre = max(0.08, min(8, max(4, round(matrix[1] / acceleration) // 2)) / matrix[1])
+    centre = central_fraction(matrix[1], acceleration)
     return cartesian_mask(n_contrasts, matrix, acceleration, centre_fraction=centre, seed=seed)
+
+
+def central_fraction(size: int, acceleration: float) -> float:
+    """Part of the lines around the centre that a simulation always measures.
+
+    At least 8 %, and of a small matrix as many lines as coil maps need, as far as the acceleration leaves them.
+    """
+    return max(0.08, min(8, max(4, round(size / acceleration) // 2)) / size)
 
 
 def _points(n_contrasts: int, matrix: tuple[int, int, int], acceleration: float, seed: int) -> NDArray[np.bool_]:

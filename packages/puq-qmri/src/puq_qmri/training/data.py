@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -86,6 +86,7 @@ class Example:
         )
 
 
+@runtime_checkable
 class Examples(Protocol):
     """A map-style set of examples; example `i` is the same whenever it is asked for."""
 

@@ -18,12 +18,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +52,7 @@ from puq_qmri.training.report import model_card, write_report
 from puq_qmri.training.run_folder import Curves, Ledger, check_output, clear, held
 from puq_qmri.training.settings import TrainingSettings
 from puq_qmri.training.sources import list_sources
+from puq_qmri.training.stopping import StopRequests
 
 WEIGHTS = "weights"
 _LOG = logging.getLogger(__name__)
@@ -192,7 +191,7 @@ class _Run:
         self.team.wait()
         if found is not None:
             self._restore(found)
-        with _StopRequests() as stop:
+        with StopRequests() as stop:
             names = list(self.settings.stages)
             for name in names[0 if found is None else names.index(found.stage) :]:
                 self._stage(name, found if found is not None and found.stage == name else None, stop)
@@ -222,7 +221,7 @@ class _Run:
         assert self.head is not None  # noqa: S101 - for the type checker: there is no other stage without it
         return VarianceObjective(self.network, self.head, self.settings.beta)
 
-    def _stage(self, name: str, found: Checkpoint | None, stop: _StopRequests) -> None:
+    def _stage(self, name: str, found: Checkpoint | None, stop: StopRequests) -> None:
         stage, objective = self.settings.stages[name], self._objective(name)
         optimiser, mean = build_optimiser(objective.module, stage), RunningMean(objective.module, stage.ema)
         done = 0 if found is None else found.step
@@ -321,34 +320,6 @@ class _Run:
         self.record.write(self.folder)
         ledger.complete(self.facts)
         checkpoints.remove(self.folder)
-
-
-class _StopRequests:
-    """Notes the first request to stop; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._handlers: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
-    def _note(self, number: int, _: object) -> None:
-        self.number = int(number)
-        self.__exit__()
-
-    def obey(self, number: int) -> None:
-        """Let the request do what it would have done without training."""
-        self.__exit__()
-        signal.raise_signal(signal.Signals(number))
-        raise KeyboardInterrupt  # where the signal is ignored
 
 
 @contextlib.contextmanager

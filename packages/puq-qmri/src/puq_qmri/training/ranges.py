@@ -12,7 +12,7 @@ import numpy as np
 from medcore.datasets.phantoms import ANATOMIES, Phantom
 from medcore.errors import ConfigError
 from medcore.plugins import unknown_name
-from puq_qmri.simulation import COILS, MODELS, SHAPES, TRAJECTORIES, SimulationSettings
+from puq_qmri.simulation import COILS, MODELS, SHAPES, TRAJECTORIES, SimulationSettings, central_fraction
 
 HELD_OUT_SEED = 1_000_000
 """Objects, coils and noise of this seed and above never occur in training."""
@@ -108,6 +108,20 @@ class SimulatedData:
         if not self.sizes or min(self.sizes) < 16 or self.objects < 1:
             raise ConfigError(
                 "simulated data", f"has sizes {list(self.sizes)} and {self.objects} objects", "give sizes from 16 on and an object"
+            )
+
+        if {"cartesian", "jittered"} & set(self.trajectories):
+            self._check_lines()
+
+    def _check_lines(self) -> None:
+        """The largest acceleration leaves lines beside the central ones."""
+        size, acceleration = min(self.sizes), self.acceleration[1]
+        lines, central = round(size / acceleration), max(1, round(size * central_fraction(size, acceleration)))
+        if lines <= central < size:
+            raise ConfigError(
+                "simulated data",
+                f"has the acceleration {acceleration:g} for images of {size} voxels, {lines} lines of which {central} are central",
+                "give a smaller acceleration, or larger sizes",
             )
 
     def draw(self, rng: np.random.Generator, *, size: int, object_seed: int) -> SimulationSettings:
