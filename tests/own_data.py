@@ -55,6 +55,14 @@ def _raw_data(path: Path) -> None:
     write_ismrmrd(path, kspace)
 
 
+def _fully_sampled(folder: Path) -> None:
+    """Three people, measured without undersampling."""
+    folder.mkdir()
+    for seed in range(3):
+        settings = SimulationSettings(model="t2", times=ECHO_TIMES, size=48, n_coils=4, acceleration=1.0, seed=seed)
+        write_ismrmrd(folder / f"subject-{seed}.h5", simulate(settings)[0])
+
+
 def _dicom(folder: Path) -> None:
     """Two echoes of three slices."""
     folder.mkdir()
@@ -110,6 +118,7 @@ STAND_INS: dict[str, Callable[[Path], None]] = {
     "reference.nii.gz": _map(1.0),
     "estimate.nii.gz": _map(1.02),
     "raw-data.h5": _raw_data,
+    "fully-sampled-scans": _fully_sampled,
     "dicom": _dicom,
     "bids": _bids,
     "fundus": _graded,
