@@ -41,7 +41,9 @@ def wait_for(path: Path, process, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, f"{path} did not appear"
+        if time.monotonic() > end:
+            process.kill()
+            pytest.fail(f"{path} did not appear: {process.communicate()}")
         time.sleep(0.02)
 
 
@@ -98,13 +100,13 @@ def test_asked_to_stop_it_saves_and_a_second_one_is_refused(recipe_file, tmp_pat
     newest = max((out / "checkpoints").iterdir())
     assert newest.name == f"step-{step:08d}"
     process = start(recipe_file, "-o", out, "--resume", "--set", "mean.steps=100000")
-    wait_for(out / "checkpoints" / f"step-{step + 6:08d}", process)
+    wait_for(out / "checkpoints" / f"step-{step + 6 - step % 2:08d}", process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode == 130
 
 
-def test_a_full_disk_is_said_and_the_last_checkpoint_stays(recipe_file, tmp_path):
+def test_a_full_disk_is_said_and_nothing_partial_stays(recipe_file, tmp_path):
     """A limit on the size of files stands for the disk: tensors do not fit."""
     out = tmp_path / "out"
     command = ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", *PROGRAM, "train", str(recipe_file), "-o", str(out)]
@@ -150,7 +152,7 @@ def test_dry_run_tells_what_and_writes_nothing(tmp_path, run_cli):
     facts = json.loads(done.stdout)
     assert facts["seed"] == 3
     assert [s["name"] for s in facts["stages"]] == ["mean", "variance"]
-    assert 4 * (facts["network_parameters"] + facts["head_parameters"]) < 5_000_000
+    assert facts["network_parameters"] > 100_000 > facts["head_parameters"] > 1000
     assert not (tmp_path / "out").exists()
 
 

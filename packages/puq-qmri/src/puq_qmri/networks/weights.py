@@ -99,14 +99,15 @@ def save_weights(
     OutputExistsError, OutputError, DiskFullError
         See :func:`medcore.atomic.atomic_directory`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     parts: dict[str, nn.Module] = {k: m for k, m in (("network", network), ("head", head)) if m is not None}
     if not parts:
         raise InputError(folder, "would hold no weights", "give a network or a variance head")
     tensors = {f"{k}.{name}": v.detach().cpu().contiguous() for k, m in parts.items() for name, v in m.state_dict().items()}
     with atomic_directory(folder, force=force) as target:
-        save_file(tensors, target / TENSORS)
+        # Written here: the error of the library about a full disk is no operating-system error.
+        (target / TENSORS).write_bytes(save(tensors))
         record = {
             "format": _FORMAT,
             "sha256": sha256_file(target / TENSORS),

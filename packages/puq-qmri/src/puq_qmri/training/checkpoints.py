@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from medcore.atomic import atomic_directory, sweep, verify_directory, write_json
@@ -65,7 +66,8 @@ def save(folder: Path, checkpoint: Checkpoint, number: int, *, keep: int) -> Pat
     """
     target = folder / FOLDER / f"step-{number:08d}"
     with atomic_directory(target, force=True) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}, temporary / TENSORS)
+        # Written here: the library's own error about a full disk is no operating-system error.
+        (temporary / TENSORS).write_bytes(as_bytes({k: v.detach().cpu().contiguous() for k, v in checkpoint.tensors.items()}))
         write_json(temporary / STATE, {"stage": checkpoint.stage, "step": checkpoint.step, "facts": checkpoint.facts})
     for old in _all(folder)[:-keep]:
         shutil.rmtree(old)

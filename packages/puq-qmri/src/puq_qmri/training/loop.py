@@ -253,8 +253,12 @@ class _Run:
             if saves:
                 self._save(name, done, optimiser, mean)
             if request:
-                self.say(f"stopped after step {done} of stage {name}; train again with --resume")
-                stop.obey(request)
+                break
+        # Once more, for a request that came with the last step.
+        request = self.team.largest(stop.number, self.device)
+        if request:
+            self.say(f"stopped after step {done} of stage {name}; train again with --resume")
+            stop.obey(request)
         mean.swap(objective.module)
 
     def _step(self, objective: Objective, batch: list[Any], optimiser: Any, clip: float, where: str) -> tuple[float, float]:
