@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medcore.errors import InputError
-from puq_qmri.dcf import pipe_menon, radial_ramp
+from puq_qmri.dcf import pipe_menon, radial_ramp, voronoi
 from puq_qmri.operators import Nufft
 from puq_qmri.trajectory import radial, spiral
 
@@ -110,3 +112,67 @@ def test_the_ramp_is_for_planar_spokes(shape):
 def test_no_iteration_is_refused():
     with pytest.raises(InputError, match="iterations of density compensation: are 0"):
         pipe_menon(radial(1, 4, 8), (1, 8, 8), iterations=0)
+
+
+@pytest.mark.parametrize("matrix", [(1, 12, 12), (1, 9, 14), (4, 5, 6)], ids=str)
+def test_on_the_grid_every_cell_is_one(matrix):
+    axes = [(np.arange(n) - n // 2) * 2 * np.pi / n for n in matrix]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).astype(np.float32)
+    traj = grid[:, :, :, 1:] if matrix[0] == 1 else grid.reshape(1, -1, matrix[2], 3)
+    np.testing.assert_allclose(voronoi(traj, matrix), 1, rtol=1e-5)
+    twice = np.concatenate([traj, traj[:, :1]], axis=1)
+    np.testing.assert_allclose(voronoi(twice, matrix)[:, [0, -1]], 0.5, rtol=1e-5)
+
+
+@given(seed=st.integers(0, 2**31), dim=st.integers(2, 3), spokes=st.integers(3, 6))
+def test_cells_sum_to_the_hull_and_its_margin(seed, dim, spokes):
+    """Any points: the cells tile the hull, and what they add outside is a margin."""
+    from scipy.spatial import ConvexHull
+
+    points = np.random.default_rng(seed).uniform(-3, 3, (1, spokes, 5, dim)).astype(np.float32)
+    matrix = (1, 8, 8) if dim == 2 else (8, 8, 8)
+    weights = voronoi(points, matrix)
+    hull = ConvexHull(points.reshape(-1, dim)).volume / (2 * np.pi / 8) ** dim
+    assert (weights > 0).all()
+    assert hull * 0.999 < weights.sum()
+    # No cell is larger than what the margin of half a neighbour's distance on every side makes of the whole.
+    assert weights.sum() < hull * 4**dim
+
+
+@pytest.mark.parametrize("n_spokes", [101, 50])
+def test_cells_agree_with_ramp_and_iteration(n_spokes):
+    traj = radial(1, n_spokes, 2 * N)
+    cells, ramp, iterated = (f(traj, (1, N, N)) for f in (voronoi, radial_ramp, pipe_menon))
+    distance = np.linalg.norm(traj, axis=-1)
+    for radius in np.linspace(1.0, 2.9, 9):
+        area = np.pi * radius**2 / (2 * np.pi / N) ** 2
+        assert cells[distance < radius].sum() == pytest.approx(area, rel=0.04)
+    # All of the disc, and half a sample around it.
+    assert cells.sum() == pytest.approx(np.pi * (N / 2 + 0.25) ** 2, rel=0.01)
+    dense = distance < 2 * n_spokes / N * 0.6
+    assert cells[dense].sum() == pytest.approx(iterated[dense].sum(), rel=0.05)
+    assert cells[dense].sum() == pytest.approx(ramp[dense].sum(), rel=0.05)
+    # Golden-angle spokes stand unevenly: one by one, cells follow the iteration, which knows of the gaps.
+    inner = dense & (distance > 0.3)
+    assert np.corrcoef(cells[inner], iterated[inner])[0, 1] > 0.9
+    # The centre, measured once by each spoke, is one cell.
+    assert np.ptp(cells[0, :, N]) == 0
+    assert error(traj, cells) < 0.05
+
+
+def test_cells_of_contrasts_are_independent():
+    traj = radial(2, 9, 16)
+    np.testing.assert_array_equal(voronoi(traj, (1, 8, 8))[1:], voronoi(traj[1:], (1, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("traj", "message"),
+    [
+        (radial(2, 1, 16), "trajectory of contrast 0: has 16 different points, which enclose no area; use Pipe-Menon"),
+        (np.zeros((1, 2, 4, 2), np.float32), "trajectory of contrast 0: has 1 different points"),
+        (np.concatenate([np.ones((1, 3, 16, 1), np.float32), radial(1, 3, 16)], axis=-1), "enclose no volume"),
+    ],
+)
+def test_points_must_enclose_something(traj, message):
+    with pytest.raises(InputError, match=message):
+        voronoi(traj, (1, 8, 8) if traj.shape[-1] == 2 else (8, 8, 8))

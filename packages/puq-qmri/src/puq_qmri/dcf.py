@@ -8,6 +8,7 @@ the corners of k-space or is undersampled outside.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 
 from medcore.errors import InputError
 
+_SAME = 1e-5
+"""Radians within which two samples are one point measured twice; a cell of 512 voxels an axis is a thousand times wider."""
+_FACETS = 24
+"""Sides of the hull, the nearest ones, that may cut a cell."""
 _ESTIMATE = 64
 """FFTW's quick way to plan."""
 
@@ -101,3 +106,132 @@ def radial_ramp(traj: NDArray[np.float32], matrix: Sequence[int]) -> Float32[np.
     cell = (2 * np.pi) ** 2 / float(np.prod(matrix))
     weights: NDArray[np.float32] = (area / cell).astype(np.float32)
     return weights
+
+
+def voronoi(traj: NDArray[np.float32], matrix: Sequence[int]) -> Float32[np.ndarray, "contrast spoke sample"]:
+    """The area, or in 3-D volume, of k-space that is nearer to a sample than to all others (Rasche et al. 1999, doi 10.1109/42.774166).
+
+    A point measured several times divides its cell among them. What is measured ends half a sample outside the convex hull of the
+    points, the distance to the next ones inside; cells are cut off there. The weights sum up to the volume of that region.
+
+    Parameters
+    ----------
+    traj
+        (contrast, spoke, sample, dim) in radians per sample.
+    matrix
+        Image matrix (z, y, x).
+
+    Raises
+    ------
+    InputError
+        If the points of a contrast lie on a line or, in 3-D, in a plane.
+    """
+    dim = traj.shape[-1]
+    cell = (2 * np.pi) ** dim / float(np.prod(tuple(matrix)[-dim:]))
+    weights = np.empty(traj.shape[:3], np.float32)
+    for contrast, (given, out) in enumerate(zip(traj, weights, strict=True)):
+        points = given.reshape(-1, dim).astype(np.float64)
+        _, first, inverse, count = np.unique(
+            np.round(points / _SAME), axis=0, return_index=True, return_inverse=True, return_counts=True
+        )
+        # Some numpy versions give the inverse another shape.
+        inverse = inverse.reshape(-1)
+        try:
+            volumes = _cell_volumes(points[first])
+        except ValueError as error:
+            raise InputError(
+                f"trajectory of contrast {contrast}",
+                f"has {len(first)} different points, which enclose no {'area' if dim == 2 else 'volume'}",
+                "use Pipe-Menon density compensation",
+            ) from error
+        out[...] = (volumes[inverse] / count[inverse] / cell).reshape(out.shape)
+    return weights
+
+
+def _cell_volumes(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Volume of each point's cell; ValueError where the points span too little."""
+    from scipy.spatial import Delaunay, QhullError, Voronoi
+
+    try:
+        diagram = Voronoi(points)
+        # Qhull leaves out some faces without bounds of the diagram; the triangulation knows all neighbours.
+        neighbours = _Neighbours(*Delaunay(points).vertex_neighbor_vertices)
+        normals, offsets = _border(points, neighbours)
+    except QhullError as error:
+        raise ValueError("too few dimensions") from error
+    # Some at a time: there may be hundreds of sides. The last entry is Qhull's vertex -1, at infinity.
+    parts = np.array_split(diagram.vertices, len(diagram.vertices) // 4096 + 1)
+    outside = np.concatenate([*((part @ normals.T > offsets + 1e-9).any(axis=1) for part in parts), [True]])
+    regions = [diagram.regions[i] for i in diagram.point_region]
+    cut = np.array([not region or bool(outside[region].any()) for region in regions])
+    # A cell is made of pyramids between its point and its faces, half the distance to the neighbour high.
+    pairs = np.asarray(diagram.ridge_points)
+    height = np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1) / 2
+    faces = [[] if -1 in face else face for face in diagram.ridge_vertices]
+    content = height * _face_sizes(diagram.vertices, faces) / points.shape[1]
+    volumes = np.bincount(pairs.ravel(), np.repeat(content, 2), minlength=len(points)).astype(np.float64)
+    for own in np.flatnonzero(cut).tolist():
+        volumes[own] = _cut_volume(points[own], points[neighbours.of(own)], normals, offsets)
+    return volumes
+
+
+class _Neighbours(NamedTuple):
+    """Points that share an edge of the triangulation."""
+
+    start: NDArray[np.int32]
+    points: NDArray[np.int32]
+
+    def of(self, point: int) -> NDArray[np.int32]:
+        return self.points[self.start[point] : self.start[point + 1]]
+
+
+def _face_sizes(vertices: NDArray[np.float64], faces: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Lengths of edges, or areas of polygons whose corners are in order."""
+    if vertices.shape[1] == 2:
+        ends = np.array([f or [0, 0] for f in faces])
+        lengths: NDArray[np.float64] = np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)
+        return lengths
+    sizes = np.zeros(len(faces))
+    for i, face in enumerate(faces):
+        if face:
+            spokes = vertices[face] - vertices[face[0]]
+            sizes[i] = np.linalg.norm(np.cross(spokes[1:-1], spokes[2:]).sum(axis=0)) / 2
+    return sizes
+
+
+def _border(points: NDArray[np.float64], neighbours: _Neighbours) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Outward normals and offsets ``n x <= b`` of the convex hull, moved out by half the distance to the next points inside."""
+    from scipy.spatial import ConvexHull
+
+    hull = ConvexHull(points)
+    equations, index = np.unique(np.round(hull.equations, 9), axis=0, return_index=True)
+    normals, offsets = equations[:, :-1], -equations[:, -1]
+    corners = hull.simplices[index]
+    for side, (normal, on_it) in enumerate(zip(normals, corners.tolist(), strict=True)):
+        depths = []
+        for own in on_it:
+            steps = points[neighbours.of(own)] - points[own]
+            inwards = -steps @ normal
+            deep = inwards > 1e-9
+            if deep.any():
+                depths.append(float(((steps[deep] ** 2).sum(axis=1) / (2 * inwards[deep])).min()))
+        offsets[side] += np.median(depths) if depths else 0.0
+    return normals, offsets
+
+
+def _cut_volume(
+    point: NDArray[np.float64], others: NDArray[np.float64], normals: NDArray[np.float64], offsets: NDArray[np.float64]
+) -> float:
+    """Volume of what is nearer to a point than to the others and inside the border."""
+    from scipy.spatial import ConvexHull, HalfspaceIntersection
+
+    steps = others - point
+    near = np.argsort(offsets - normals @ point)[:_FACETS]
+    box = np.concatenate([np.eye(len(point)), -np.eye(len(point))])
+    # Relative to the point, in units of its nearest neighbour, so that Qhull's tolerances fit.
+    unit = float(np.linalg.norm(steps, axis=1).min())
+    sides = np.concatenate([steps, normals[near], box])
+    bounds = np.concatenate([(steps**2).sum(axis=1) / 2, offsets[near] - normals[near] @ point, np.full(len(box), 4 * np.pi)])
+    halfspaces = np.column_stack([sides, -bounds / unit])
+    corners = HalfspaceIntersection(halfspaces, np.zeros(len(point))).intersections
+    return float(ConvexHull(corners).volume) * unit ** len(point)

@@ -58,3 +58,16 @@ def make_engine(backend: Backend, grid: tuple[int, ...], n_coils: int, eps: floa
     if backend == "torchkbnufft":
         return TorchKbNufft(grid, scale)
     return (Cufinufft if backend == "cufinufft" else Finufft)(grid, n_coils, scale, eps)
+
+
+def convolution_pays(backend: Backend, dim: int, samples_per_voxel: float, eps: float) -> bool:
+    """Whether the normal operator is faster as a convolution than as two transforms.
+
+    Measured with finufft on one core at 128 to 320 voxels an axis in 2-D and 64 in 3-D (``benchmarks/results/toeplitz.md``): the two
+    transforms cost 1.4 to 2.1 convolutions at a quarter of a sample a voxel and 2.7 to 3.9 at one. They win in 2-D below 0.05 samples
+    a voxel, and below 0.15 at an accuracy of 1e-4, where the oversampled grid is smaller. A convolution is never less accurate. On a
+    GPU nothing was measured; there, and with torchkbnufft, which is far slower, it is always taken.
+    """
+    if backend != "finufft" or dim == 3:
+        return True
+    return samples_per_voxel >= (0.15 if eps >= 1e-4 else 0.05)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from medcore.errors import InputError
 from puq_qmri.operators.base import Expansion, LinearOperator, Mask
-from puq_qmri.operators.choice import BACKENDS, Backend, choose_backend, make_engine
+from puq_qmri.operators.choice import BACKENDS, Backend, choose_backend, convolution_pays, make_engine
 from puq_qmri.operators.engines import Engine
 from puq_qmri.operators.toeplitz import SubspaceToeplitz, Toeplitz, kernel_spectrum, subspace_spectrum
 
@@ -98,7 +98,7 @@ class Nufft(LinearOperator):
         # Contiguous, so that the list of points is a view and follows changes in place.
         self.traj, self.matrix = traj.contiguous(), tuple(matrix)
         self.grid = self.matrix[-dim:]
-        self.device = traj.device
+        self.device, self.eps = traj.device, eps
         self.engine: Engine = make_engine(self.backend, self.grid, n_coils, eps)
         self._points()
 
@@ -110,15 +110,18 @@ class Nufft(LinearOperator):
 
     @property
     def gram(self) -> LinearOperator:
-        """The normal operator, by Toeplitz embedding; see :meth:`weighted_gram`."""
+        """The normal operator, by Toeplitz embedding where that pays; see :meth:`weighted_gram`."""
         return self.weighted_gram(torch.ones((), device=self.traj.device))
 
     def weighted_gram(self, weights: Tensor) -> LinearOperator:
-        """``A.H W A`` by :class:`puq_qmri.operators.toeplitz.Toeplitz`, more accurate and faster than one transform after the other.
+        """``A.H W A``: by :class:`puq_qmri.operators.toeplitz.Toeplitz`, or one transform after the other where that is faster.
 
-        Made anew at each call, for the trajectory as it is then. Where its gradient is wanted, or weights differ between coils, the two
-        transforms are kept.
+        The choice is that of :func:`puq_qmri.operators.choice.convolution_pays`. A convolution is made anew at each call, for the
+        trajectory as it is then. Where its gradient is wanted, or weights differ between coils, the two transforms are kept.
         """
+        ratio = math.prod(self.codomain[2:]) / math.prod(self.grid)
+        if not convolution_pays(self.backend, len(self.grid), ratio, self.eps):
+            return super().weighted_gram(weights)
         flat = self._point_weights(weights)
         if flat is None:
             return super().weighted_gram(weights)
