@@ -33,7 +33,7 @@ MICRO: dict[str, Any] = {
         },
         "examples": 6,
         "variance_examples": 4,
-        "validation": 2,
+        "validation": 1,
     },
     "loss": "images",
     "mean": {"steps": 8, "batch": 2, "warmup": 1, "ema": 0.9},
