@@ -28,6 +28,8 @@ _ESTIMATE = 64
 """FFTW's quick way to plan: the kernel is made once."""
 _BLOCK = 1 << 17
 """Values of all components in one block of rows on the CPU: 1 MiB in single precision."""
+_ASIDE = 8
+"""Unused values between rows."""
 _BATCH = 1 << 27
 """Values transformed together on a GPU: 1 GiB in single precision."""
 
@@ -128,10 +130,14 @@ class _Convolve(torch.autograd.Function):
         spectra = spectra.to(images.real.dtype)
         result = torch.empty_like(images, memory_format=torch.contiguous_format)
         step = max(1, _BATCH // math.prod(spectra.shape[2:]) // images.shape[1]) if together else 1
+        block = None if together else _padded_block(images[0])
         for given, kernels, out in zip(images, spectra, result, strict=True):
             for start in range(0, images.shape[2], step):
                 coils = slice(start, start + step)
-                out[:, coils] = _together(given[:, coils], kernels) if together else _by_rows(given[:, start], kernels)[:, None]
+                if block is None:
+                    out[:, coils] = _together(given[:, coils], kernels)
+                else:
+                    out[:, start] = _by_rows(given[:, start], kernels, block)
         return result
 
     @staticmethod
@@ -151,27 +157,37 @@ def _together(images: Complex[Tensor, "component coil *grid"], spectra: Tensor) 
     return result
 
 
-def _by_rows(images: Complex[Tensor, "component *grid"], spectra: Tensor) -> Tensor:
-    """Axes come last in turn, so that every transform runs along contiguous rows; the last one goes there and back by blocks."""
-    grid = images.shape[1:]
+def _by_rows(images: Complex[Tensor, "component *grid"], spectra: Tensor, padded: Tensor) -> Tensor:
+    """Axes come last in turn, so that every transform runs along contiguous rows; the last one goes there and back by blocks.
+
+    `padded` is a block of rows whose second half is zero and stays so: made once for many images.
+    """
+    first, *others = images.shape[1:]
     values = images
-    for n in reversed(grid[1:]):
-        values = torch.fft.fft(values, n=2 * n).movedim(-1, 1).contiguous()
-    flat = values.reshape(len(values), -1, grid[0])
-    spectra = spectra.flatten(1, len(grid) - 1)
-    n_rows = flat.shape[1]
-    step = n_rows if len(flat) == 1 else max(8, _BLOCK // (2 * grid[0] * len(flat)))
-    done = [_there_and_back(flat[:, s : s + step], spectra[:, s : s + step]) for s in range(0, n_rows, step)]
-    result = (done[0] if len(done) == 1 else torch.cat(done, dim=1)).reshape(values.shape)
-    for n in grid[1:]:
+    for n in reversed(others):
+        values = torch.fft.fft(values, n=2 * n).movedim(-1, 1)
+    # Rows of a power of two would fall into the same lines of the cache when they are turned.
+    room = values.new_empty(*values.shape[:-1], first + _ASIDE)[..., :first]
+    step = padded.shape[1]
+    for start in range(0, values.shape[1], step):
+        given = values[:, start : start + step]
+        block = padded[:, : given.shape[1]]
+        block[..., :first] = given
+        mixed = torch.fft.ifft(mix(torch.fft.fft(block), spectra[:, start : start + step]))
+        room[:, start : start + step] = mixed[..., :first]
+    result = room
+    for n in others:
         result = torch.fft.ifft(result.movedim(1, -1).contiguous())[..., :n]
     return result
 
 
-def _there_and_back(rows: Complex[Tensor, "component row n"], spectra: Tensor) -> Tensor:
-    n = rows.shape[-1]
-    result: Tensor = torch.fft.ifft(mix(torch.fft.fft(rows, n=2 * n), spectra))[..., :n]
-    return result
+def _padded_block(images: Complex[Tensor, "component coil *grid"]) -> Tensor:
+    """The block of :func:`_by_rows` for images of this shape."""
+    components, _, first, *others = images.shape
+    # The last axis but one to be transformed is the one that blocks divide.
+    inner = [2 * n for n in others[1:]]
+    step = min(2 * others[0], max(1, _BLOCK // (components * math.prod(inner) * 2 * first)))
+    return images.new_zeros(components, step, *inner, 2 * first)
 
 
 def mix(values: Complex[Tensor, "component *frequencies"], spectra: Tensor) -> Tensor:
