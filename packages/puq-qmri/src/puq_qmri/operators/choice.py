@@ -63,11 +63,10 @@ def make_engine(backend: Backend, grid: tuple[int, ...], n_coils: int, eps: floa
 def convolution_pays(backend: Backend, dim: int, samples_per_voxel: float, eps: float) -> bool:
     """Whether the normal operator is faster as a convolution than as two transforms.
 
-    Measured with finufft on one core at 128 to 320 voxels an axis in 2-D and 64 in 3-D (``benchmarks/results/toeplitz.md``): the two
-    transforms cost 1.4 to 2.1 convolutions at a quarter of a sample a voxel and 2.7 to 3.9 at one. They win in 2-D below 0.05 samples
-    a voxel, and below 0.15 at an accuracy of 1e-4, where the oversampled grid is smaller. A convolution is never less accurate. On a
-    GPU nothing was measured; there, and with torchkbnufft, which is far slower, it is always taken.
+    Measured with finufft on one core at 192 and 256 voxels an axis in 2-D and 64 in 3-D (``benchmarks/results/toeplitz.md``): at 1e-6
+    the two transforms cost 1.1 to 1.3 convolutions at 0.05 samples a voxel, 1.7 to 1.8 at a quarter of a sample, 3.7 to 4.2 at one.
+    They only win in 2-D below about 0.05 samples a voxel at an accuracy of 1e-4, where the oversampled grid is smaller. A convolution
+    is never less accurate. On a GPU nothing was measured; there, and with torchkbnufft, which is far slower, it is always taken.
     """
-    if backend != "finufft" or dim == 3:
-        return True
-    return samples_per_voxel >= (0.15 if eps >= 1e-4 else 0.05)
+    few = samples_per_voxel < 0.05 and eps >= 1e-4 and dim == 2
+    return backend != "finufft" or not few

@@ -275,11 +275,14 @@ def _spectra(points: Tensor, matrix: Sequence[int], weights: Tensor | None, dtyp
     grid = tuple(matrix)[-dim:]
     doubled = tuple(2 * n for n in grid)
     given = np.ones(points.shape[:2]) if weights is None else weights.detach().cpu().double().numpy()
+    double = dtype == torch.float64
     plan = finufft.Plan(
         1,
         doubled,
         isign=1,
-        eps=1e-12 if dtype == torch.float64 else 1e-9,
+        eps=1e-12 if double else 1e-8,
+        # The smaller oversampled grid takes less than half of the time; its 1e-8 vanish in single precision.
+        upsampfac=2.0 if double else 1.25,
         dtype="complex128",
         modeord=1,
         fftw=_ESTIMATE,
