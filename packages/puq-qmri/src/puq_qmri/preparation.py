@@ -2,7 +2,8 @@ r"""What is done to a measurement before it is reconstructed: whitening, less fi
 
 None of these steps invents a sample. Partial Fourier and asymmetric echoes stay as they were measured, a mask that is not symmetric:
 the reconstructions solve for the image from what there is. ``cg-sense`` then assumes nothing about the phase, and has less resolution
-along that axis; ``subspace`` estimates the phase that the contrasts share from the centre of k-space, and so fills the missing side.
+along that axis; ``subspace`` estimates the phase that the contrasts share from the centre of k-space, and fills the missing side as
+far as that phase is smooth.
 """
 
 from __future__ import annotations
