@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex64
+from jaxtyping import Complex64, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -169,6 +169,10 @@ def aligned(
     neighbourhood tells it; errors of single voxels and contrasts stay.
     """
     product = (images * truth.conj()).sum(dim=0, keepdim=True)
-    window = {"kernel_size": _ALIGNED_OVER, "stride": 1, "padding": _ALIGNED_OVER // 2, "count_include_pad": False}
-    mean = torch.complex(functional.avg_pool2d(product.real, **window), functional.avg_pool2d(product.imag, **window))
+    mean = torch.complex(_smooth(product.real), _smooth(product.imag))
     return truth * torch.where(mean != 0, mean, 1).sgn()
+
+
+def _smooth(values: Float[Tensor, "1 z y x"]) -> Float[Tensor, "1 z y x"]:
+    """Mean over a neighbourhood within the slice, of what lies inside the image."""
+    return functional.avg_pool2d(values, _ALIGNED_OVER, stride=1, padding=_ALIGNED_OVER // 2, count_include_pad=False)
