@@ -66,7 +66,7 @@ Components = Annotated[
 ]
 Discrepancy = Annotated[
     float | None,
-    typer.Option(min=0, help="Strength of the wavelets of subspace: 0 none, 1 as far as the noise allows; by default 0.3."),
+    typer.Option(min=0, help="0 switches the wavelets of subspace off; other values matter with soft thresholds only."),
 ]
 Coils = Annotated[int, typer.Option(min=0, help="Compress to so many virtual coils first; 0 keeps the coils.")]
 KeepOversampling = Annotated[

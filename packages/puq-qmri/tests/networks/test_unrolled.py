@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from medcore.config import from_mapping
 from medcore.errors import ConfigError, InputError, NumericalError
 from medcore.io.kspace import KSpace
 from puq_qmri.networks import NetworkSettings, Problem, UnrolledNetwork, build_problem
@@ -46,8 +47,8 @@ def test_gradients_reach_every_weight(settings: NetworkSettings) -> None:
     problem, truth = prepared(settings)
     network = UnrolledNetwork(settings)
     for module in network.modules():
-        # The last layer of a U-Net starts at zero, which would stop the gradient before all others.
-        if isinstance(module, torch.nn.Conv2d):
+        # Some last layers start at zero, which would stop the gradient before all others.
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=0.1)
     (latent,) = network([problem])
     wanted = problem.latent(torch.from_numpy(truth.images))
@@ -77,7 +78,9 @@ def test_latent_images_of_a_subspace_hold_the_signals() -> None:
     images = torch.from_numpy(truth.images)
     again = problem.images(problem.latent(images))
     inside = torch.from_numpy(truth.pure)
-    assert (again - images)[:, inside].norm() < 0.03 * images[:, inside].norm()
+    # A smooth phase leaves out the edges of the object; magnitudes, the basis alone.
+    assert (again.abs() - images.abs())[:, inside].norm() < 0.015 * images[:, inside].norm()
+    assert (again - images)[:, inside].norm() < 0.05 * images[:, inside].norm()
 
 
 @pytest.mark.parametrize("layout", ["subspace", "contrast", "channels"])
@@ -178,9 +181,6 @@ def test_sizes_that_halves_do_not_divide() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "match"),
     [
-        ({"layout": "cube"}, ConfigError, "cube"),
-        ({"consistency": "prayer"}, ConfigError, "prayer"),
-        ({"body": "vit"}, ConfigError, "vit"),
         ({"consistency": "projection"}, ConfigError, "projects in a subspace"),
         ({"unrolls": 0}, ConfigError, "unrolls=0"),
         ({"dropout": 1.0}, ConfigError, "dropout=1.0"),
@@ -190,6 +190,13 @@ def test_sizes_that_halves_do_not_divide() -> None:
 def test_impossible_settings_are_refused(changes: dict[str, object], error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
         NetworkSettings(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("setting", ["layout: cube", "consistency: prayer", "body: vit", "wdiths: [3]"])
+def test_names_of_a_recipe_that_do_not_exist_are_refused(setting: str) -> None:
+    name, value = setting.split(": ")
+    with pytest.raises(ConfigError, match=f"{name}|{value}"):
+        from_mapping(NetworkSettings, {name: value})
 
 
 def test_scans_that_a_network_cannot_take() -> None:

@@ -245,9 +245,9 @@ def test_another_sampling_is_refused():
     [
         (
             {"method": "cgsense"},
-            "reconstruction method 'cgsense': is not one of adjoint, cg-sense, subspace; did you mean 'cg-sense'",
+            "reconstruction method 'cgsense': is not one of adjoint, cg-sense, subspace, unrolled; did you mean 'cg-sense'",
         ),
-        ({"backend": "fft"}, "NUFFT back end 'fft': is not one of auto, finufft, torchkbnufft"),
+        ({"backend": "fft"}, "NUFFT back end 'fft': is not one of auto, finufft, cufinufft, torchkbnufft"),
         ({"basis": "svt"}, "kind of temporal basis 'svt': is not one of svd, cramer-rao; did you mean 'svd'"),
     ],
 )

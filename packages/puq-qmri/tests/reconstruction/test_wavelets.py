@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from puq_qmri.reconstruction.wavelets import HaarFrame, shrink_jointly
+from puq_qmri.reconstruction.wavelets import HaarFrame
 
 SHAPES = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))
 
@@ -43,14 +43,3 @@ def test_white_noise_has_the_stated_size_in_every_band():
     details, _ = frame.analysis(torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0)))
     for band, values in enumerate(details):
         assert abs(values.std() / frame.scale(band) - 1) < 0.06
-
-
-@given(seed=st.integers(0, 2**31), threshold=st.floats(0, 3))
-def test_shrinking_is_that_of_the_norm_over_the_components(seed, threshold):
-    x = torch.randn(3, 1, 4, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    norm = x.square().sum(dim=0).sqrt()
-    shrunk = shrink_jointly(x, threshold)
-    torch.testing.assert_close(shrunk.square().sum(dim=0).sqrt(), (norm - threshold).clamp_min(0), atol=1e-12, rtol=1e-9)
-    kept = norm > threshold
-    direction = torch.nn.functional.cosine_similarity(shrunk, x, dim=0)[kept]
-    torch.testing.assert_close(direction, torch.ones_like(direction))

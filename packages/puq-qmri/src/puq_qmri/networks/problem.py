@@ -138,7 +138,10 @@ def build_problem(
     _check(kspace, settings, model)
     subspace = settings.layout == "subspace"
     method = ReconstructionSettings(
-        method="subspace" if subspace else "adjoint", basis="svd", components=_components(kspace, settings, model)
+        method="subspace" if subspace else "adjoint",
+        basis="svd",
+        shrinkage="soft",
+        components=_components(kspace, settings, model),
     )
     reconstructor = Reconstructor(kspace=kspace, settings=method, csm=csm, device=device, model=model if subspace else None)
     operator, density = reconstructor.operator, reconstructor.density

@@ -194,7 +194,7 @@ class Reconstructor:
     def _new_solver(self) -> SubspaceSolver:
         kspace = self.kspace
         sampled = torch.ones(1) if kspace.mask is None else torch.from_numpy(kspace.mask[:, None]).float()
-        gram = self.operator.gram if kspace.traj is None else self.operator.weighted_gram(self._weights)
+        gram = self.operator.subspace_gram(self._basis, None if kspace.traj is None else self._weights)
         density = self._weights * sampled.to(self.device)
         return SubspaceSolver(self.operator, gram, density, self._basis, self.settings, self.real_images)
 

@@ -10,6 +10,7 @@ from medcore.errors import ConfigError
 from medcore.plugins import unknown_name
 from puq_qmri.operators.nufft import BACKENDS, Backend
 from puq_qmri.reconstruction.basis import BASES, BasisKind
+from puq_qmri.reconstruction.regularisers import REGULARISERS, SHRINKAGES, RegulariserKind, Shrinkage
 
 Method = Literal["adjoint", "cg-sense", "subspace", "unrolled"]
 METHODS: dict[str, str] = {
@@ -43,10 +44,15 @@ class ReconstructionSettings:
     components, basis
         Number of temporal components of ``subspace`` (0: as many as the model's signals need) and how they are chosen; see
         :func:`puq_qmri.reconstruction.basis.temporal_basis`.
+    regulariser, shrinkage
+        What the components of ``subspace`` are expected to be, and how it is brought about: jointly sparse in wavelets, or of low
+        rank in small blocks; by the non-negative garrote, which leaves large coefficients nearly as they are, or by the soft
+        threshold. See :mod:`puq_qmri.reconstruction.regularisers`.
     discrepancy
-        Strength of the wavelets of ``subspace``: the residual may grow by this part of the energy that a fit of pure noise absorbs.
-        0 switches them off, 1 is Morozov's principle. On simulated brains, knees and abdomens (acceleration 2 to 6, T1 and T2) the
-        error was smallest between 0.2 and 0.6.
+        Strength of the regulariser with ``soft``: the residual may grow by this part of the energy that a fit of pure noise absorbs.
+        1 is Morozov's principle. On simulated brains, knees and abdomens (acceleration 2 to 6, T1 and T2) the error was smallest
+        between 0.2 and 0.6. With ``garrote`` the strength follows from the noise and the size of the image instead
+        (:mod:`puq_qmri.reconstruction.subspace`). 0 switches the regulariser off in either case.
     """
 
     method: Method = "cg-sense"
@@ -56,6 +62,8 @@ class ReconstructionSettings:
     backend: Backend = "auto"
     components: int = 0
     basis: BasisKind = "cramer-rao"
+    regulariser: RegulariserKind = "wavelet"
+    shrinkage: Shrinkage = "garrote"
     discrepancy: float = 0.3
 
     def __post_init__(self) -> None:
@@ -71,6 +79,10 @@ class ReconstructionSettings:
             )
         if self.basis not in BASES:
             raise unknown_name("kind of temporal basis", self.basis, list(BASES))
+        if self.regulariser not in REGULARISERS:
+            raise unknown_name("regulariser", self.regulariser, list(REGULARISERS))
+        if self.shrinkage not in SHRINKAGES:
+            raise unknown_name("shrinkage", self.shrinkage, list(SHRINKAGES))
         if self.components < 0 or not 0 <= self.discrepancy < math.inf:
             raise ConfigError(
                 "subspace settings",

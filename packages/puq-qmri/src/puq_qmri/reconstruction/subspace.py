@@ -3,21 +3,21 @@ r"""All contrasts at once: few components of the signal model, real after the ph
 Images are ``x_p = exp(i phi) sum_k B_pk a_k`` with a temporal basis ``B`` and a phase ``phi`` that the contrasts share. The
 coefficient images ``a`` minimise
 
-.. math:: \tfrac12 \| D^{1/2} (A x(a) - y) \|^2 + \lambda \sum_{j, r} s_j \| (W a)_{j, r} \|_2
+.. math:: \tfrac12 \| D^{1/2} (A x(a) - y) \|^2 + \sum_{j, r} p_\lambda(s_j, \| (W a)_{j, r} \|_2)
 
 with the density compensation ``D``, undecimated Haar wavelets ``W``, and one norm over the components of each coefficient, by the
-alternating direction method of multipliers (Boyd et al. 2011, doi 10.1561/2200000016). Because ``W`` is a tight frame, its inner
-least-squares problem needs nothing beyond the normal operator.
+splitting of :mod:`puq_qmri.reconstruction.splitting`. The penalty ``p`` is that of the shrinkage chosen; instead of the wavelets
+the singular values of small blocks can be made small (:mod:`puq_qmri.reconstruction.regularisers`).
 
-The strength ``lambda`` follows from the data: the residual may grow, beside that of the fit without wavelets, by a stated part of the
-energy that a fit of pure noise absorbs. Taking the growth instead of the residual itself keeps the rule working where coil maps or the
-model do not fit the data to the noise.
+With the garrote the strength ``lambda`` is a part of the size of the image, or a multiple of the noise of a sample if that is larger:
+aliasing is as large as the image is, and what is large is left as it is. With the soft threshold it follows from the data: the
+residual may grow, beside that of the fit without regularisation, by a stated part of the energy that a fit of pure noise absorbs.
+Taking the growth instead of the residual itself keeps the rule working where coil maps or the model do not fit the data to the noise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -25,13 +25,11 @@ from jaxtyping import Complex64, Float
 from torch import Tensor
 
 from puq_qmri.operators import LinearOperator
+from puq_qmri.reconstruction.regularisers import regulariser_for
 from puq_qmri.reconstruction.settings import ReconstructionSettings
-from puq_qmri.reconstruction.wavelets import HaarFrame, shrink_jointly
+from puq_qmri.reconstruction.splitting import Regulariser, Split, iterate, joint_conjugate_gradients, start
 
-LEVELS = 3
-_COUPLING = 0.05
-"""Penalty of the splitting, beside a normal operator that is 1 where everything was measured."""
-_INNER, _OUTER, _LAST = 4, 12, 24
+_SOFT_INNER, _SOFT_OUTER, _SOFT_LAST = 4, 12, 24
 _MAX_TRIALS = 6
 _FIRST_GUESS = 8.0
 """Strength tried first, in units of the noise of a sample: near the end result on simulated data of all kinds."""
@@ -39,16 +37,10 @@ _CLOSE = 1.25
 """The growth of the residual is right within this factor."""
 _PHASE_WIDTH = 8
 """The phase is taken from this part (one n-th to each side) of k-space."""
-
-
-@dataclass
-class _Split:
-    """State of the splitting: coefficients, their wavelets after shrinking, and the multipliers."""
-
-    coefficients: Tensor
-    shrunk: list[Tensor]
-    coarse: Tensor
-    multipliers: list[Tensor]
+_ITERATIONS = 60
+"""Steps of the splitting with the garrote."""
+_BRIGHT, _PART, _NOISE = 0.99, 0.1, 6.0
+"""Strength of the garrote: this part of this quantile of the image's size, where aliasing decides, or so many times the noise."""
 
 
 @dataclass
@@ -60,7 +52,7 @@ class SubspaceSolver:
     operator
         From images (contrast, z, y, x) to samples.
     normal
-        Its normal operator with the density.
+        Normal operator of the coefficients (component, z, y, x) with the density, as ``operator.subspace_gram`` gives it.
     density
         Weights of the samples, broadcastable to them, zero where nothing was measured.
     basis
@@ -86,7 +78,7 @@ class SubspaceSolver:
     strength: float = 0.0
     n_normals: int = 0
     phase: Complex64[Tensor, "z y x"] | None = field(default=None, init=False)
-    _state: _Split | None = field(default=None, init=False)
+    _state: Split | None = field(default=None, init=False)
 
     def solve(self, samples: Complex64[Tensor, "..."], level: float, noise: Complex64[Tensor, "..."]) -> Tensor:
         """Images of `samples`; keeps phase, strength and state for :meth:`again`.
@@ -101,12 +93,14 @@ class SubspaceSolver:
             Samples of pure noise of that level.
         """
         self.phase = None
-        first = self._least_squares(self._back(samples))
+        back = self._collect(self.operator.adjoint(self.density * samples))
+        first = self._least_squares(back)
         if self.real:
             self.phase = common_phase(self.expand(first))
-            first = self._least_squares(self._back(samples))
-        if self.settings.discrepancy > 0 and level > 0:
-            first = self._regularised(samples, first, level, noise)
+            back = (self.phase.conj() * back).real
+            first = self._least_squares(back)
+        if self.settings.discrepancy > 0:
+            first = self._regularised(samples, back, first, level, noise)
         return self.expand(first)
 
     def again(self, samples: Complex64[Tensor, "..."], iterations: int = 8) -> Tensor:
@@ -114,7 +108,8 @@ class SubspaceSolver:
         back = self._back(samples)
         if self._state is None:
             return self.expand(self._least_squares(back))
-        return self.expand(self._iterate(back, self._state, self.strength, iterations).coefficients)
+        regulariser = self._regulariser(back)
+        return self.expand(iterate(self._normal_of, back, self._state, regulariser, self.strength, iterations).coefficients)
 
     def expand(self, coefficients: Tensor) -> Complex64[Tensor, "contrast z y x"]:
         """Images of coefficients."""
@@ -123,16 +118,17 @@ class SubspaceSolver:
 
     def _collect(self, images: Complex64[Tensor, "contrast z y x"]) -> Tensor:
         """The adjoint of :meth:`expand`; without imaginary part where coefficients are real."""
-        turned = images if self.phase is None else self.phase.conj() * images
-        found = torch.einsum("pk,pzyx->kzyx", self.basis.to(images.dtype), turned)
-        return found if self.phase is None else found.real
+        found = torch.einsum("pk,pzyx->kzyx", self.basis.to(images.dtype), images)
+        return found if self.phase is None else (self.phase.conj() * found).real
 
     def _back(self, samples: Tensor) -> Tensor:
         return self._collect(self.operator.adjoint(self.density * samples))
 
     def _normal_of(self, coefficients: Tensor) -> Tensor:
         self.n_normals += 1
-        return self._collect(self.normal(self.expand(coefficients).to(torch.complex64)))
+        if self.phase is None:
+            return self.normal(coefficients)
+        return (self.phase.conj() * self.normal(self.phase * coefficients)).real
 
     def _least_squares(self, right: Tensor) -> Tensor:
         shift = self.settings.regularisation
@@ -140,73 +136,41 @@ class SubspaceSolver:
         def map_(x: Tensor) -> Tensor:
             return self._normal_of(x) + shift * x
 
-        return _conjugate_gradients(map_, right, self.settings.max_iterations, self.settings.tolerance)
+        return joint_conjugate_gradients(map_, right, self.settings.max_iterations, self.settings.tolerance)
 
     def _misfit(self, coefficients: Tensor, samples: Tensor) -> float:
         difference = self.operator(self.expand(coefficients).to(torch.complex64)) - samples
         return float((self.density * difference.abs().double() ** 2).sum())
 
-    def _regularised(self, samples: Tensor, first: Tensor, level: float, noise: Tensor) -> Tensor:
+    def _regulariser(self, coefficients: Tensor) -> Regulariser:
+        return regulariser_for(self.settings.regulariser, self.settings.shrinkage, tuple(coefficients.shape))
+
+    def _regularised(self, samples: Tensor, right: Tensor, first: Tensor, level: float, noise: Tensor) -> Tensor:
+        if self.settings.shrinkage == "soft":
+            return self._by_discrepancy(samples, right, first, level, noise) if level > 0 else first
+        size = float(torch.quantile(first.abs().square().sum(dim=0).sqrt().flatten(), _BRIGHT))
+        self.strength = max(_PART * size, _NOISE * level)
+        regulariser = self._regulariser(first)
+        self._state = iterate(self._normal_of, right, start(regulariser, first), regulariser, self.strength, _ITERATIONS)
+        return self._state.coefficients
+
+    def _by_discrepancy(self, samples: Tensor, right: Tensor, first: Tensor, level: float, noise: Tensor) -> Tensor:
         """Find the strength that the discrepancy asks for, then iterate on."""
         absorbed = float((self.density * noise.abs().double() ** 2).sum()) - self._misfit(
             self._least_squares(self._back(noise)), noise
         )
         target, base = self.settings.discrepancy * absorbed, self._misfit(first, samples)
-        right, state = self._back(samples), self._start(first)
-        strength = _FIRST_GUESS * level
+        regulariser = self._regulariser(first)
+        state, strength = start(regulariser, first), _FIRST_GUESS * level
         for _ in range(_MAX_TRIALS):
-            state = self._iterate(right, state, strength, _OUTER)
+            state = iterate(self._normal_of, right, state, regulariser, strength, _SOFT_OUTER, inner=_SOFT_INNER)
             growth = (self._misfit(state.coefficients, samples) - base) / target
             if 1 / _CLOSE < growth < _CLOSE:
                 break
             strength *= min(max(growth, 1 / 16), 16.0) ** -0.75
         self.strength = strength
-        self._state = self._iterate(right, state, strength, _LAST)
+        self._state = iterate(self._normal_of, right, state, regulariser, strength, _SOFT_LAST, inner=_SOFT_INNER)
         return self._state.coefficients
-
-    def _frame(self, shape: tuple[int, ...]) -> HaarFrame:
-        return HaarFrame(axes=tuple(axis for axis in (-1, -2, -3) if shape[axis] > 1), levels=LEVELS)
-
-    def _start(self, coefficients: Tensor) -> _Split:
-        details, coarse = self._frame(tuple(coefficients.shape)).analysis(coefficients)
-        return _Split(coefficients, details, coarse, [torch.zeros_like(d) for d in details])
-
-    def _iterate(self, right: Tensor, state: _Split, strength: float, iterations: int) -> _Split:
-        frame = self._frame(tuple(right.shape))
-        x, shrunk, coarse, multipliers = state.coefficients, state.shrunk, state.coarse, state.multipliers
-
-        def map_(v: Tensor) -> Tensor:
-            return self._normal_of(v) + _COUPLING * v
-
-        for _ in range(iterations):
-            wanted = frame.synthesis([s - m for s, m in zip(shrunk, multipliers, strict=True)], coarse)
-            remaining = right + _COUPLING * wanted - map_(x)
-            x = x + _conjugate_gradients(map_, remaining, _INNER, 0.0)
-            details, coarse = frame.analysis(x)
-            raised = [d + m for d, m in zip(details, multipliers, strict=True)]
-            shrunk = [shrink_jointly(r, strength * frame.scale(band)) for band, r in enumerate(raised)]
-            multipliers = [r - s for r, s in zip(raised, shrunk, strict=True)]
-        return _Split(x, shrunk, coarse, multipliers)
-
-
-def _conjugate_gradients(map_: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float) -> Tensor:
-    """Solve ``map_(x) = right`` for all components together."""
-    x, residual = torch.zeros_like(right), right
-    direction, norm = residual, _inner(residual, residual)
-    start = norm
-    for _ in range(iterations):
-        if not norm > start * tolerance**2:
-            break
-        mapped = map_(direction)
-        step = norm / _inner(direction, mapped)
-        x, residual = x + step * direction, residual - step * mapped
-        fresh = _inner(residual, residual)
-        direction, norm = residual + fresh / norm * direction, fresh
-    return x
-
-
-def _inner(a: Tensor, b: Tensor) -> float:
-    return float((a.conj() * b).real.double().sum())
 
 
 def common_phase(images: Complex64[Tensor, "contrast z y x"]) -> Complex64[Tensor, "z y x"]:

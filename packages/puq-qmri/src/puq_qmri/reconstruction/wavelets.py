@@ -68,9 +68,3 @@ def _split(x: Tensor, step: int, axis: int) -> tuple[Tensor, Tensor]:
 
 def _join(low: Tensor, high: Tensor, step: int, axis: int) -> Tensor:
     return (low + high + torch.roll(low - high, step, axis)) / 2
-
-
-def shrink_jointly(x: Inexact[Tensor, "component *image"], threshold: float) -> Inexact[Tensor, "component *image"]:
-    """Soft threshold on the norm over the components: a coefficient survives or falls in all of them together."""
-    norm = x.abs().square().sum(dim=0, keepdim=True).sqrt()
-    return x * (1 - threshold / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_min(0)

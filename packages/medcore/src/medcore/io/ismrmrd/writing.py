@@ -72,10 +72,11 @@ def _check_counts(kspace: KSpace) -> None:
     largest = max(*kspace.data.shape, *kspace.matrix)
     if largest > MAX_COUNT:
         raise InputError(kspace.source, f"has an axis of length {largest}", f"ISMRMRD counts to {MAX_COUNT}, split the data")
-    if kspace.mask is not None and not (some := kspace.mask.any(axis=(1, 2, 3))).all():
+    if kspace.mask is not None and not kspace.mask.any(axis=(1, 2, 3)).all():
+        empty = int(np.argmin(kspace.mask.any(axis=(1, 2, 3))))
         raise InputError(
             kspace.source,
-            f"has no sample of contrast {int(np.argmin(some))} of {len(some)}",
+            f"has no sample of contrast {empty} of {kspace.n_contrasts}",
             "leave it out with select: ISMRMRD has no place for it",
         )
 
