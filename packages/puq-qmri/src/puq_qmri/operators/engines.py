@@ -145,6 +145,8 @@ class Finufft(PlannedEngine):
                 self.grid,
                 **self._options(direction, dtype),
                 nthreads=torch.get_num_threads(),
+                # Torch decides about threads; finufft would write to standard error that two threads of one core are many.
+                showwarn=0,
                 upsampfac=1.25 if small else 2.0,
                 fftw=_ESTIMATE if small else _MEASURE,
             )

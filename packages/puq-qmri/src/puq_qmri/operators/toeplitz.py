@@ -287,6 +287,7 @@ def _spectra(points: Tensor, matrix: Sequence[int], weights: Tensor | None, dtyp
         modeord=1,
         fftw=_ESTIMATE,
         nthreads=torch.get_num_threads(),
+        showwarn=0,
     )
     for contrast, where in enumerate(points.detach().cpu().double().numpy()):
         plan.setpts(*(np.ascontiguousarray(where[:, d]) for d in range(dim)))
