@@ -83,7 +83,7 @@ def loops(n_coils: int, size: int, *, seed: int = 0) -> Complex64[np.ndarray, "c
     r"""Loops of wire on an ellipse around the object, in one or two rows.
 
     Size, place and tilt are random. The sensitivity is the transverse field of a current in the loop,
-    :math:`B_x - i B_y` with :math:`B(r) = \oint dl \times (r - r') / |r - r'|^3` (reciprocity: Hoult and Richards 1976,
+    :math:`B_x - i B_y` with :math:`B(r) = \int dl \times (r - r') / |r - r'|^3` along the loop (reciprocity: Hoult and Richards 1976,
     doi 10.1016/0022-2364(76)90233-X), of a wire of finite thickness.
     """
     _check(n_coils, size)
