@@ -113,27 +113,15 @@ def measure(case: Case, rounds: int) -> list[list[object]]:
     return rows + missing
 
 
-def main() -> None:
-    """Measure the cases named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--remark", default="", help="said above the table, such as that the machine was shared")
-    given = parser.parse_args()
-    rows = []
-    for threads in given.threads:
-        torch.set_num_threads(threads)
-        for name in given.cases:
-            rows += measure(make(name, threads), given.rounds)
+def tell(rows: list[list[object]], rounds: int, remark: str) -> None:
+    """Write what was measured so far."""
     note = (
         "Contrasts x coils x image, spokes x samples; float32, eps 1e-6 where it can be asked for. One thread: CPU seconds; more: seconds "
-        f"by the clock. Medians of {given.rounds} rounds in which all take turns. Over us: times over those of puq-qmri; above 1, puq-qmri "
+        f"by the clock. Medians of {rounds} rounds in which all take turns. Over us: times over those of puq-qmri; above 1, puq-qmri "
         "is faster. First call: planning, and what is paid once (compilation, tables, FFT plans of a size, which later operators "
         "share: puq-qmri, measured first, pays for bare finufft as well). Memory: MiB beyond what the process held, results included. "
         "Errors: forward, adjoint, against the exact sums in double precision, up to a factor. Bare finufft writes into the same "
-        "arrays again and again and does not scale.\n\n"
-        f"{given.remark} Load at the end: {os.getloadavg()[0]:.1f}."
+        f"arrays again and again and does not scale.\n\n{remark} Load at the end: {os.getloadavg()[0]:.1f}."
     )
     columns = [
         "case",
@@ -148,6 +136,22 @@ def main() -> None:
         "errors",
     ]
     publish("nufft", "Non-uniform Fourier transform", columns, rows, seed=SEED, note=note)
+
+
+def main() -> None:
+    """Measure the cases named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    every = [f"{name}:{threads}" for name in CASES for threads in (1, 2)]
+    parser.add_argument("cases", nargs="*", default=every, metavar="CASE:THREADS", help=f"of {', '.join(every)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--remark", default="", help="said above the table, such as that the machine was shared")
+    given = parser.parse_args()
+    rows: list[list[object]] = []
+    for wanted in given.cases:
+        name, threads = wanted.split(":")
+        torch.set_num_threads(int(threads))
+        rows += measure(make(name, int(threads)), given.rounds)
+        tell(rows, given.rounds, given.remark)
 
 
 if __name__ == "__main__":
