@@ -12,7 +12,10 @@ import pytest
 
 from medcore.errors import InputError, NumericalError
 from medcore.io import ImageSeries, KSpace, read_nifti, write_ismrmrd
+from puq_qmri.csm import espirit
 from puq_qmri.fitting import Status
+from puq_qmri.networks.problem import build_problem
+from puq_qmri.networks.settings import NetworkSettings
 from puq_qmri.pipeline import PipelineSettings, fit_images, reconstruct_and_fit, reconstruct_images
 from puq_qmri.reconstruction import ReconstructionSettings, reconstruct
 from puq_qmri.simulation import SimulationSettings, Truth, simulate
@@ -61,6 +64,19 @@ def test_the_others_are_reconstructed_as_if_it_were_not_there(
     # The strength of the subspace's wavelets is found with random noise, of another shape here.
     tolerance = 1e-2 if method == "subspace" else 1e-5
     np.testing.assert_allclose(np.delete(found, LOST, axis=0), expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_a_network_meets_the_problem_of_the_others(measured: tuple[KSpace, Truth]) -> None:
+    csm, network = espirit(measured[0]), NetworkSettings()
+    found, expected = (
+        build_problem(k, csm, network, model="t2", level=0.1) for k in (silent(measured[0], 0), without(measured[0], 0))
+    )
+    # Sampling exactly; the scale of the noise is that of the start images, whose wavelets are found with random noise.
+    np.testing.assert_allclose(found.conditions[:, 1:], expected.conditions[:, 1:], rtol=1e-5)
+    np.testing.assert_allclose(found.conditions[:, 0], expected.conditions[:, 0], atol=1e-2)
+    images = found.images(expected.start).numpy()
+    assert not images[0].any()
+    np.testing.assert_allclose(images[1:], expected.images(expected.start).numpy(), atol=1e-2 * np.abs(images).max())
 
 
 @pytest.mark.parametrize("method", ["cg-sense", "subspace"])

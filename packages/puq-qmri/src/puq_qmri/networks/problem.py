@@ -214,17 +214,18 @@ def _components(kspace: KSpace, settings: NetworkSettings, model: str | None) ->
     chosen = get_model(model)
     if chosen.times_key not in kspace.times:
         raise InputError(kspace.source, f"states no {chosen.times_key}, which model {model} needs", "give the times")
-    return min(settings.components, temporal_basis(chosen, kspace.times[chosen.times_key], kind="svd").shape[1])
+    live = kspace.measured if kspace.measured.any() else slice(None)
+    return min(settings.components, temporal_basis(chosen, kspace.times[chosen.times_key][live], kind="svd").shape[1])
 
 
 def _in_subspace(problem: Problem, reconstructor: Reconstructor, kspace: KSpace, csm: NDArray[np.complex64]) -> Problem:
     """The same problem for the coefficients. The phase goes into the coil maps, so that the coefficients are real.
 
-    The first contrast of every component is positive: a network meets them with the same sign in every protocol.
+    The first contrast measured is positive in every component: a network meets them with the same sign in every protocol.
     """
     solver = reconstructor.solver
     assert solver.phase is not None  # noqa: S101 - for the type checker: `_check` refuses models whose phase evolves
-    basis = solver.basis * torch.where(solver.basis[0] < 0, -1.0, 1.0)
+    basis = solver.basis * torch.where(solver.basis[int(kspace.measured.argmax())] < 0, -1.0, 1.0)
     turned = csm * solver.phase.cpu().numpy()
     operator = acquisition(kspace, turned, eps=NUFFT_EPS, device=reconstructor.device)
     gram = operator.subspace_gram(basis, None if kspace.traj is None else reconstructor.density.mask)
@@ -276,6 +277,7 @@ def _conditions(
     logs = torch.log2(fractions.clamp_min(1e-3))
     level = math.log10(min(max(noise, 1e-4), 1.0)) + 2
     kind = 1.0 if "ti" in kspace.times else 0.0
-    rows = logs if per_contrast else logs.mean()[None]
+    known = logs[fractions > 0]  # a contrast without samples says nothing of how the others were sampled
+    rows = logs if per_contrast else known.mean()[None]
     ones = torch.ones_like(rows)
-    return torch.stack([level * ones, rows, logs.min() * ones, kind * ones], dim=1)
+    return torch.stack([level * ones, rows, known.min() * ones, kind * ones], dim=1)
