@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from medcore.errors import ConfigError, InputError
+from medcore.io.kspace import KSpace
+from puq_qmri.operators import acquisition
 from puq_qmri.pipeline import PipelineSettings, reconstruct_and_fit
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor, reconstruct
-from puq_qmri.reconstruction.subspace import common_phase
+from puq_qmri.reconstruction.phase import common_phase, refined_phase
 from puq_qmri.simulation import SimulationSettings, birdcage, simulate
+from puq_qmri.trajectory import cartesian_mask
 from puq_qmri.uncertainty import pseudo_replica
 
 SUBSPACE = ReconstructionSettings(method="subspace")
@@ -161,3 +164,53 @@ def test_the_common_phase_ignores_signs(shape):
     inner = (slice(None), slice(4, -4), slice(4, -4))
     assert float(torch.angle(found * smooth.conj())[inner].abs().max()) < 0.25
     np.testing.assert_allclose(found.abs(), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (8, 16, 16)])
+def test_a_wrong_phase_is_refined_until_real_coefficients_explain_the_samples(shape):
+    """Identity as normal operator: the misfit is that of the complex coefficients themselves."""
+    axes = torch.meshgrid(*[torch.linspace(0, 2 * torch.pi, n + 1)[:-1] for n in shape], indexing="ij")
+    truth = torch.exp(1j * (0.2 * torch.cos(axes[2]) + 0.15 * torch.sin(axes[1]))).to(torch.complex64)
+    coefficients = torch.stack([2 + torch.cos(axes[1]), torch.sin(axes[2] + 1)]).float()
+    back, phase = truth * coefficients, torch.ones_like(truth)
+    for _ in range(4):
+        phase = refined_phase(phase, (phase.conj() * back).real, lambda x: x, back, 1e-4)
+    assert float(torch.angle(phase * truth.conj()).abs().max()) < 0.01
+    np.testing.assert_allclose(phase.abs(), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("acceleration", "model", "expected"), [(6.0, "t2", 3), (4.0, "t2", 4), (1.0, "t2", 4), (6.0, "ir", 4)])
+def test_few_lines_determine_few_components(acceleration, model, expected):
+    kspace, _ = simulate(SimulationSettings(size=48, n_coils=4, acceleration=acceleration, model="t2" if model == "t2" else "t1"))
+    assert Reconstructor(kspace=kspace, settings=SUBSPACE, model=model).solver.basis.shape[1] == expected
+
+
+def test_more_components_than_contrasts_become_as_many():
+    kspace, _ = simulate(SimulationSettings(size=32, n_coils=4, times=(0.01, 0.03, 0.08)))
+    settings = ReconstructionSettings(method="subspace", components=9)
+    assert Reconstructor(kspace=kspace, settings=settings, model="t2").solver.basis.shape == (3, 3)
+
+
+@pytest.mark.parametrize("regulariser", ["wavelet", "locally-low-rank"])
+def test_volumes(regulariser):
+    """Three planes, sampled on their own lines: nearer to the truth than coil by coil."""
+    times = np.array([0.01, 0.03, 0.06, 0.1, 0.15])
+    z, y, x = np.mgrid[:3, :24, :24]
+    inside = np.hypot(y - 12, x - 12) < 9
+    t2 = np.where(x + z > 12, 0.05, 0.12)
+    images = (inside * np.exp(-times[:, None, None, None] / t2)).astype(np.complex64)
+    csm = np.repeat(birdcage(4, 24), 3, axis=1)
+    mask = cartesian_mask(5, (3, 24, 24), 3.0, centre_fraction=0.16, seed=1)
+    bare = KSpace(
+        data=np.zeros((5, 4, 3, 24, 24), np.complex64),
+        mask=mask,
+        matrix=(3, 24, 24),
+        fov=(0.01, 0.2, 0.2),
+        times={"te": times},
+        csm=csm,
+    )
+    clean = acquisition(bare, csm)(torch.from_numpy(images)).numpy()
+    kspace = dataclasses.replace(bare, data=clean)
+    settings = ReconstructionSettings(method="subspace", regulariser=regulariser)
+    found = reconstruct(kspace, settings, csm=csm, model="t2").images.numpy()
+    assert error(found, images, inside) < 0.5 * error(reconstruct(kspace, csm=csm).images.numpy(), images, inside)

@@ -29,6 +29,10 @@ NUFFT_EPS = 1e-4
 """Accuracy asked of the non-uniform transform: far below the noise of any image, and several times faster than 1e-6."""
 
 
+_PER_GRID = 2
+"""Components that one full grid of samples determines, with the help of several coils."""
+
+
 @dataclass(kw_only=True)
 class Reconstructor:
     """A reconstruction prepared once (coil maps, density) and applied to many data sets of the same sampling.
@@ -91,14 +95,30 @@ class Reconstructor:
         if model.times_key not in self.kspace.times:
             raise InputError(self.kspace.source, f"states no {model.times_key}, which model {self.model} needs", "give the times")
         live = self.kspace.measured
-        wanted = min(self.settings.components, int(live.sum())) if self.settings.components else None
         # A contrast without samples takes no part: it has no weight in the components, and its image stays empty, not made up.
         basis = torch.zeros(len(live), 0)
         if live.any():
-            known = temporal_basis(model, self.kspace.times[model.times_key][live], n_components=wanted, kind=self.settings.basis)
+            known = temporal_basis(model, self.kspace.times[model.times_key][live], n_components=None, kind=self.settings.basis)
+            wanted = min(self.settings.components, int(live.sum())) or self._determined(known.shape[1], len(model.parameters))
+            if wanted != known.shape[1]:
+                known = temporal_basis(
+                    model, self.kspace.times[model.times_key][live], n_components=wanted, kind=self.settings.basis
+                )
             basis = torch.zeros(len(live), known.shape[1])
             basis[torch.from_numpy(live)] = known
         return basis.to(self.device), not model.phase_evolves
+
+    def _determined(self, needed: int, n_parameters: int) -> int:
+        """Of the components that the model's signals need, as many as few lines of k-space determine.
+
+        At most two for each full grid of samples, counted over all contrasts, but one more than the model has parameters. On simulated
+        scans at acceleration 6, eight contrasts, three components gave smaller errors than four or five.
+        """
+        mask = self.kspace.mask
+        if mask is None:
+            return needed
+        grids = float(mask.reshape(len(mask), -1).mean(axis=1).sum())
+        return min(needed, max(n_parameters + 1, math.ceil(_PER_GRID * grids)))
 
     @cached_property
     def own(self) -> Reconstruction:

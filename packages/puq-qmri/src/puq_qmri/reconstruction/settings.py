@@ -42,7 +42,8 @@ class ReconstructionSettings:
     backend
         Non-uniform Fourier transform: ``auto``, ``finufft`` or ``torchkbnufft``.
     components, basis
-        Number of temporal components of ``subspace`` (0: as many as the model's signals need) and how they are chosen; see
+        Number of temporal components of ``subspace`` (0: as many as the model's signals need and the samples
+        determine) and how they are chosen; see
         :func:`puq_qmri.reconstruction.basis.temporal_basis`.
     regulariser, shrinkage
         What the components of ``subspace`` are expected to be, and how it is brought about: jointly sparse in wavelets, or of low
