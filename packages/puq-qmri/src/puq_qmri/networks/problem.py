@@ -214,7 +214,7 @@ def _components(kspace: KSpace, settings: NetworkSettings, model: str | None) ->
     chosen = get_model(model)
     if chosen.times_key not in kspace.times:
         raise InputError(kspace.source, f"states no {chosen.times_key}, which model {model} needs", "give the times")
-    live = kspace.measured if kspace.measured.any() else slice(None)
+    live = kspace.measured | ~kspace.measured.any()
     return min(settings.components, temporal_basis(chosen, kspace.times[chosen.times_key][live], kind="svd").shape[1])
 
 
