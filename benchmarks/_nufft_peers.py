@@ -78,7 +78,7 @@ def bare_finufft(case: Case) -> Pair:
 
 def torchkbnufft_table(case: Case) -> Pair:
     """The library torchkbnufft as it comes, all contrasts in one call."""
-    library = _import("torchkbnufft")
+    library = import_quietly("torchkbnufft")
     omega = torch.from_numpy(case.points).transpose(1, 2).contiguous()
     x, y = torch.from_numpy(case.images), torch.from_numpy(case.samples)
     there, back = library.KbNufft(im_size=case.grid), library.KbNufftAdjoint(im_size=case.grid)
@@ -87,7 +87,7 @@ def torchkbnufft_table(case: Case) -> Pair:
 
 def torchkbnufft_sparse(case: Case) -> Pair:
     """The library torchkbnufft with sparse matrices, which it takes for one trajectory at a time."""
-    library = _import("torchkbnufft")
+    library = import_quietly("torchkbnufft")
     omegas = torch.from_numpy(case.points).transpose(1, 2).contiguous()
     x, y = torch.from_numpy(case.images), torch.from_numpy(case.samples)
     there, back = library.KbNufft(im_size=case.grid), library.KbNufftAdjoint(im_size=case.grid)
@@ -102,7 +102,7 @@ def torchkbnufft_sparse(case: Case) -> Pair:
 
 def sigpy(case: Case) -> Pair:
     """The library sigpy on the CPU, its own accuracy."""
-    library = _import("sigpy")
+    library = import_quietly("sigpy")
     coordinates = (case.points * np.array(case.grid) / (2 * np.pi)).astype(np.float32)
 
     def forward() -> np.ndarray:
@@ -117,7 +117,7 @@ def sigpy(case: Case) -> Pair:
 
 def mri_nufft(case: Case) -> Pair:
     """The library mri-nufft with its finufft back end at eps 1e-6."""
-    library = _import("mrinufft")
+    library = import_quietly("mrinufft")
     make = library.get_operator("finufft")
     operators = [make(p, shape=case.grid, n_coils=case.images.shape[1], eps=1e-6, squeeze_dims=True) for p in case.points]
 
@@ -132,7 +132,7 @@ def mri_nufft(case: Case) -> Pair:
 
 def mrpro(case: Case) -> Pair:
     """The operator of mrpro, its own accuracy."""
-    _import("mrpro")
+    import_quietly("mrpro")
     from mrpro.data import KTrajectory, SpatialDimension
     from mrpro.operators import NonUniformFastFourierOp
 
@@ -159,7 +159,8 @@ WAYS: dict[str, Callable[[Case], Pair]] = {
 }
 
 
-def _import(name: str) -> object:
+def import_quietly(name: str) -> object:
+    """A library, without its warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if name == "mrpro":
