@@ -139,6 +139,18 @@ class LinearOperator(ABC):
         return f"{type(self).__name__.lstrip('_')}{list(self.domain)}->{list(self.codomain)}"
 
 
+class SelfAdjoint(LinearOperator):
+    """An operator that is its own adjoint; a subclass writes ``_forward`` alone."""
+
+    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
+        return self._forward(y)
+
+    @property
+    def H(self) -> LinearOperator:  # noqa: N802
+        """Itself."""
+        return self
+
+
 class _Adjoint(LinearOperator):
     def __init__(self, operator: LinearOperator) -> None:
         super().__init__(operator.codomain, operator.domain)
@@ -259,7 +271,7 @@ class Expansion(LinearOperator):
         return result
 
 
-class Identity(LinearOperator):
+class Identity(SelfAdjoint):
     """The map that changes nothing."""
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -268,11 +280,8 @@ class Identity(LinearOperator):
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         return x
 
-    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return y
 
-
-class Mask(LinearOperator):
+class Mask(SelfAdjoint):
     """Multiplication with real or boolean values: sampling of a grid, weights of samples.
 
     Parameters
@@ -301,9 +310,6 @@ class Mask(LinearOperator):
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         # Without the cast a float64 mask would turn complex64 into complex128.
         return x * (self.mask if self.mask.dtype == torch.bool else self.mask.to(x.real.dtype))
-
-    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return self._forward(y)
 
     @property
     def gram(self) -> LinearOperator:

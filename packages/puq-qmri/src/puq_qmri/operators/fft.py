@@ -15,7 +15,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from medcore.errors import InputError
-from puq_qmri.operators.base import Expansion, Identity, LinearOperator, Mask
+from puq_qmri.operators.base import Expansion, Identity, LinearOperator, Mask, SelfAdjoint
 from puq_qmri.operators.toeplitz import mix, pair_products
 
 AXES = (-3, -2, -1)
@@ -108,7 +108,7 @@ def _varying(spectrum: Tensor) -> tuple[tuple[int, ...], Tensor]:
     return tuple(axes), spectrum.contiguous()
 
 
-class Convolution(LinearOperator):
+class Convolution(SelfAdjoint):
     """Cyclic convolution over the last three axes with a kernel of real spectrum, so that it is its own adjoint.
 
     Axes along which the spectrum is constant, as that of whole lines along the readout, are not transformed.
@@ -140,9 +140,6 @@ class Convolution(LinearOperator):
         result: Tensor = torch.fft.ifftn(self.spectrum(torch.fft.fftn(x, dim=self.axes)), dim=self.axes)
         return result
 
-    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return self._forward(y)
-
     @property
     def gram(self) -> LinearOperator:
         """Convolution with the squared spectrum."""
@@ -151,7 +148,7 @@ class Convolution(LinearOperator):
         return Convolution(squared.mask, self.domain)
 
 
-class SubspaceConvolution(LinearOperator):
+class SubspaceConvolution(SelfAdjoint):
     """Cyclic convolution between every two components of (component, coil, z, y, x), with a real spectrum for each pair; self-adjoint.
 
     Parameters
@@ -177,14 +174,6 @@ class SubspaceConvolution(LinearOperator):
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         result: Tensor = _Mixed.apply(x, self._ready, self.axes)  # type: ignore[no-untyped-call]
         return result
-
-    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return self._forward(y)
-
-    @property
-    def H(self) -> LinearOperator:  # noqa: N802
-        """Itself."""
-        return self
 
 
 class _Mixed(torch.autograd.Function):

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from puq_qmri.operators.base import LinearOperator
+from puq_qmri.operators.base import LinearOperator, SelfAdjoint
 
 _ESTIMATE = 64
 """FFTW's quick way to plan: the kernel is made once."""
@@ -34,7 +34,7 @@ _BATCH = 1 << 27
 """Values transformed together on a GPU: 1 GiB in single precision."""
 
 
-class Toeplitz(LinearOperator):
+class Toeplitz(SelfAdjoint):
     """Convolution of each contrast of (contrast, coil, z, y, x) with its own Hermitian kernel; self-adjoint.
 
     Parameters
@@ -62,16 +62,8 @@ class Toeplitz(LinearOperator):
         result: Tensor = _Convolve.apply(images, self._ready)  # type: ignore[no-untyped-call]
         return result.reshape(self.domain)
 
-    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return self._forward(y)
 
-    @property
-    def H(self) -> LinearOperator:  # noqa: N802
-        """Itself."""
-        return self
-
-
-class SubspaceToeplitz(LinearOperator):
+class SubspaceToeplitz(SelfAdjoint):
     """Convolution between every two components of (component, coil, z, y, x), with a Hermitian kernel for each pair; self-adjoint.
 
     Parameters
@@ -99,14 +91,6 @@ class SubspaceToeplitz(LinearOperator):
     def _forward(self, x: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
         result: Tensor = _Convolve.apply(x.reshape(1, *x.shape[:2], *self.grid), self._ready)  # type: ignore[no-untyped-call]
         return result.reshape(self.domain)
-
-    def _adjoint(self, y: Complex[Tensor, "..."]) -> Complex[Tensor, "..."]:
-        return self._forward(y)
-
-    @property
-    def H(self) -> LinearOperator:  # noqa: N802
-        """Itself."""
-        return self
 
 
 def pairs(n_components: int) -> list[tuple[int, int]]:
