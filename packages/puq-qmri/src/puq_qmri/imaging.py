@@ -6,21 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from jaxtyping import Complex64
 from torch import Tensor
 
-from medcore.errors import ConfigError, NumericalError
+from medcore.errors import ConfigError
 from medcore.io.kspace import KSpace
 from medcore.plugins import unknown_name
 from puq_qmri.calibration import Calibration
 from puq_qmri.networks.reconstructor import NetworkReconstructor
-from puq_qmri.networks.variance import gather_evidence
+from puq_qmri.networks.variance import evidence_of
 from puq_qmri.networks.weights import Weights, load_weights, shipped
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
-from puq_qmri.signal_models import get_model
-from puq_qmri.uncertainty import Prediction, noise_level, pseudo_replica, sampled_fractions
+from puq_qmri.uncertainty import Prediction, noise_level, noise_level_or_zero, pseudo_replica
 
 Uncertainty = Literal["none", "pseudo-replica", "learned", "mc-dropout", "ensemble"]
 UNCERTAINTIES: dict[str, str] = {
@@ -163,14 +161,8 @@ def _without_training(
         weights = _weights(settings)[0]
         if weights.head is None:
             raise ConfigError("--uncertainty learned", f"{weights.source} have no variance head", "choose pseudo-replica")
-        level = _level(white)
-        evidence = gather_evidence(
-            result.images,
-            reconstructor.residual_images(white, result.images),
-            level=level,
-            sampled_fraction=sampled_fractions(white),
-            times=_times(white, model),
-        )
+        level = noise_level_or_zero(white)
+        evidence = evidence_of(white, result.images, reconstructor.residual_images(white, result.images), model=model)
         with torch.no_grad():
             variance = weights.head.variance(evidence)
         prediction = Prediction(mean=result.images, aleatoric=variance, epistemic=torch.zeros_like(variance))
@@ -253,16 +245,3 @@ def _calibrated(
     if prediction is None or calibration is None:
         return prediction, facts
     return calibration.apply(prediction), {**facts, "calibration": calibration.as_dict()}
-
-
-def _level(white: KSpace) -> float:
-    try:
-        return noise_level(white)
-    except NumericalError:
-        return 0.0
-
-
-def _times(white: KSpace, model: str | None) -> Tensor:
-    """What orders the contrasts."""
-    key = get_model(model).times_key if model else next(iter(white.times), None)
-    return torch.as_tensor(np.arange(white.n_contrasts) if key not in white.times else white.times[key])

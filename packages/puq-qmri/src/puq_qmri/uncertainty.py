@@ -109,6 +109,14 @@ def noise_level(kspace: KSpace) -> float:
     return level
 
 
+def noise_level_or_zero(kspace: KSpace) -> float:
+    """:func:`noise_level`, and 0 for data without measurable noise."""
+    try:
+        return noise_level(kspace)
+    except NumericalError:
+        return 0.0
+
+
 def sampled_fractions(kspace: KSpace) -> Float32[Tensor, " contrast"]:
     """Part of the points of the Cartesian grid that each contrast measured.
 

@@ -125,7 +125,9 @@ def calibrate_scans(
 
     calibration = measure(known)
     folds = [list(range(len(known)))[start::_FOLDS] for start in range(min(_FOLDS, len(known)))] if len(known) > 1 else []
-    others = {i: measure([k for j, k in enumerate(known) if j not in fold]) for fold in folds for i in fold}
+    others: dict[int, Calibration] = {}
+    for fold in folds:
+        others |= dict.fromkeys(fold, measure([k for j, k in enumerate(known) if j not in fold]))
     judged = [_judge(k, others.get(i, calibration), sorted(set(levels))) for i, k in enumerate(known)]
     return Judgement(
         calibration=calibration,

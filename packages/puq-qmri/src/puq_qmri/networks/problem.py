@@ -21,13 +21,12 @@ from torch import Tensor
 from medcore.errors import InputError, NumericalError
 from medcore.io.kspace import KSpace
 from puq_qmri.networks.settings import NetworkSettings
-from puq_qmri.networks.variance import Evidence, gather_evidence
-from puq_qmri.operators import acquisition
+from puq_qmri.networks.variance import Evidence, contrast_order, gather_evidence
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.reconstruction.basis import temporal_basis
-from puq_qmri.reconstruction.reconstructor import NUFFT_EPS
+from puq_qmri.reconstruction.subspace import SubspaceSolver
 from puq_qmri.signal_models import get_model
-from puq_qmri.uncertainty import noise_level, sampled_fractions
+from puq_qmri.uncertainty import noise_level_or_zero, sampled_fractions
 
 _START_STEPS, _START_SHIFT = 8, 0.01
 """Conjugate-gradient steps and regularisation of the contrasts that a network without subspace starts from."""
@@ -144,16 +143,12 @@ def build_problem(
         components=_components(kspace, settings, model),
     )
     reconstructor = Reconstructor(kspace=kspace, settings=method, csm=csm, device=device, model=model if subspace else None)
-    operator, density = reconstructor.operator, reconstructor.density
     with torch.no_grad():
-        back = operator.adjoint(density(torch.as_tensor(kspace.data, device=device)))
-        first = reconstructor.own.images
-    image_normal = operator.gram if kspace.traj is None else operator.weighted_gram(density.mask)
-    level = _level(kspace) if level is None else level
+        back, first = reconstructor.back(kspace.data), reconstructor.own.images
+    level = noise_level_or_zero(kspace) if level is None else level
     fractions = sampled_fractions(kspace)
-    key = get_model(model).times_key if model else next(iter(kspace.times), None)
     problem = Problem(
-        normal=image_normal,
+        normal=reconstructor.normal,
         right=back,
         start=first,
         power=torch.as_tensor((np.abs(csm) ** 2).sum(axis=0), device=device).float(),
@@ -161,15 +156,15 @@ def build_problem(
         scale=1.0,
         gridded=kspace.traj is None,
         back=back,
-        image_normal=image_normal,
+        image_normal=reconstructor.normal,
         level=level,
         sampled_fraction=fractions,
-        times=torch.as_tensor(np.arange(kspace.n_contrasts) if key is None else kspace.times[key]),
+        times=contrast_order(kspace, model),
     )
     if subspace:
-        problem = _in_subspace(problem, reconstructor, kspace, csm)
+        problem = _in_subspace(problem, reconstructor.solver, int(kspace.measured.argmax()))
     elif settings.layout == "contrast":
-        problem = replace(problem, start=_descend(image_normal, back))
+        problem = replace(problem, start=_descend(reconstructor.normal, back))
     scale = float(torch.quantile(problem.start.abs().square().sum(dim=0).sqrt().flatten(), _BRIGHT))
     scale /= 1 if subspace else math.sqrt(kspace.n_contrasts)
     if not 0 < scale < math.inf:
@@ -181,13 +176,6 @@ def build_problem(
         scale=scale,
         conditions=_conditions(kspace, fractions, level / scale, per_contrast=settings.layout == "contrast").to(device),
     )
-
-
-def _level(kspace: KSpace) -> float:
-    try:
-        return noise_level(kspace)
-    except NumericalError:
-        return 0.0
 
 
 def _check(kspace: KSpace, settings: NetworkSettings, model: str | None) -> None:
@@ -218,18 +206,15 @@ def _components(kspace: KSpace, settings: NetworkSettings, model: str | None) ->
     return min(settings.components, temporal_basis(chosen, kspace.times[chosen.times_key][live], kind="svd").shape[1])
 
 
-def _in_subspace(problem: Problem, reconstructor: Reconstructor, kspace: KSpace, csm: NDArray[np.complex64]) -> Problem:
-    """The same problem for the coefficients. The phase goes into the coil maps, so that the coefficients are real.
+def _in_subspace(problem: Problem, solver: SubspaceSolver, first: int) -> Problem:
+    """The same problem for the coefficients, which are real once the phase is taken out.
 
-    The first contrast measured is positive in every component: a network meets them with the same sign in every protocol.
+    Contrast `first` is positive in every component: a network meets them with the same sign in every protocol.
     """
-    solver = reconstructor.solver
-    assert solver.phase is not None  # noqa: S101 - for the type checker: `_check` refuses models whose phase evolves
-    basis = solver.basis * torch.where(solver.basis[int(kspace.measured.argmax())] < 0, -1.0, 1.0)
-    turned = csm * solver.phase.cpu().numpy()
-    operator = acquisition(kspace, turned, eps=NUFFT_EPS, device=reconstructor.device)
-    gram = operator.subspace_gram(basis, None if kspace.traj is None else reconstructor.density.mask)
-    phase = solver.phase
+    phase, gram = solver.phase, solver.normal
+    assert phase is not None  # noqa: S101 - for the type checker: `_check` refuses models whose phase evolves
+    signs = torch.where(solver.basis[first] < 0, -1.0, 1.0)
+    basis, turn = solver.basis * signs, signs[:, None, None, None] * phase
 
     def latent(images: Tensor) -> Tensor:
         return torch.einsum("pk,pzyx->kzyx", basis, (phase.conj() * images).real)
@@ -238,7 +223,7 @@ def _in_subspace(problem: Problem, reconstructor: Reconstructor, kspace: KSpace,
         problem,
         basis=basis,
         phase=phase,
-        normal=lambda x: gram(torch.complex(x, torch.zeros_like(x))).real,
+        normal=lambda x: (turn.conj() * gram(turn * x)).real,
         right=latent(problem.right),
         start=latent(problem.start),
     )

@@ -135,8 +135,10 @@ class NetworkReconstructor:
             return self._dropout(n_passes, seed, progress)
         if uncertainty == "learned" and self.members[0].head is None:
             raise ConfigError("--uncertainty learned", f"{self.members[0].source} have no variance head", "choose another")
-        found = self._learned(0)
-        return found if uncertainty == "learned" else dataclasses.replace(found, aleatoric=torch.zeros_like(found.aleatoric))
+        if uncertainty == "learned":
+            return self._learned(0)
+        zero = torch.zeros_like(self.images.real)
+        return Prediction(mean=self.images, aleatoric=zero, epistemic=zero)
 
     def _learned(self, place: int) -> Prediction:
         """Images of one member with its head's variance, or zero without a head."""

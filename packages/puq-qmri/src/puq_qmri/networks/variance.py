@@ -19,12 +19,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Complex64, Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
 from medcore.errors import ConfigError, InputError
+from medcore.io.kspace import KSpace
+from puq_qmri.signal_models import get_model
+from puq_qmri.uncertainty import noise_level_or_zero, sampled_fractions
 
 N_FEATURES = 9
 N_CONDITIONS = 11
@@ -145,6 +149,39 @@ def gather_evidence(
     )
     conditions = _conditions(features, known, level, scale, sampled_fraction, times)
     return Evidence(features=features, conditions=conditions, known=known, scale=scale)
+
+
+def evidence_of(
+    kspace: KSpace,
+    images: Complex64[Tensor, "contrast z y x"],
+    residual_images: Complex64[Tensor, "contrast z y x"],
+    *,
+    model: str | None = None,
+) -> Evidence:
+    """:func:`gather_evidence` for images of a measurement, whose noise is white between coils.
+
+    Parameters
+    ----------
+    kspace
+        The measurement.
+    images, residual_images
+        See :func:`gather_evidence`.
+    model
+        Signal model whose times order the contrasts, see :func:`contrast_order`.
+    """
+    return gather_evidence(
+        images,
+        residual_images,
+        level=noise_level_or_zero(kspace),
+        sampled_fraction=sampled_fractions(kspace),
+        times=contrast_order(kspace, model),
+    )
+
+
+def contrast_order(kspace: KSpace, model: str | None = None) -> Float[Tensor, " contrast"]:
+    """What orders the contrasts: times of the model, without one the first kind of times; without times their numbers."""
+    key = get_model(model).times_key if model else next(iter(kspace.times), None)
+    return torch.as_tensor(kspace.times[key] if key in kspace.times else np.arange(kspace.n_contrasts), dtype=torch.float64)
 
 
 class VarianceHead(nn.Module):

@@ -13,17 +13,17 @@ from jaxtyping import Complex64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcore.errors import ConfigError, InputError, NumericalError
+from medcore.errors import ConfigError, InputError
 from medcore.io.kspace import KSpace
 from puq_qmri.csm import espirit
 from puq_qmri.dcf import pipe_menon
-from puq_qmri.operators import Mask, acquisition
+from puq_qmri.operators import LinearOperator, Mask, acquisition
 from puq_qmri.reconstruction.basis import temporal_basis
 from puq_qmri.reconstruction.linear import Reconstruction, conjugate_gradients, repeat_course
 from puq_qmri.reconstruction.settings import ReconstructionSettings
 from puq_qmri.reconstruction.subspace import SubspaceSolver
 from puq_qmri.signal_models import get_model
-from puq_qmri.uncertainty import noise_level
+from puq_qmri.uncertainty import noise_level_or_zero
 
 NUFFT_EPS = 1e-4
 """Accuracy asked of the non-uniform transform: far below the noise of any image, and several times faster than 1e-6."""
@@ -196,10 +196,10 @@ class Reconstructor:
         if self.settings.method == "subspace":
             solver, samples = self._solved[0], torch.as_tensor(self.kspace.data, device=self.device)
             return solver.again(samples + torch.as_tensor(noise, device=self.device)) - self._repeated
-        right = self._back(noise)
+        right = self.back(noise)
         if self.settings.method == "adjoint":
             return right / self._coil_power
-        return repeat_course(self._normal, right, self.own)
+        return repeat_course(self._regularised, right, self.own)
 
     @cached_property
     def _solved(self) -> tuple[SubspaceSolver, Reconstruction]:
@@ -220,10 +220,7 @@ class Reconstructor:
 
     def _solve_subspace(self, solver: SubspaceSolver, kspace: KSpace) -> Reconstruction:
         samples = torch.as_tensor(kspace.data, device=self.device)
-        try:
-            level = noise_level(kspace)
-        except NumericalError:
-            level = 0.0
+        level = noise_level_or_zero(kspace)
         generator = torch.Generator().manual_seed(0)
         noise = level * math.sqrt(2) * torch.randn(samples.shape, generator=generator, dtype=samples.dtype)
         images = solver.solve(samples, level, noise.to(self.device))
@@ -242,24 +239,29 @@ class Reconstructor:
     def _solve(self, kspace: KSpace) -> Reconstruction:
         if self.settings.method == "subspace":
             return self._solve_subspace(self._new_solver(), kspace)
-        right = self._back(kspace.data)
+        right = self.back(kspace.data)
         if self.settings.method == "adjoint":
             zeros = torch.zeros(len(right), device=right.device)
             images = right / self._coil_power
             return Reconstruction(
                 images=images, iterations=zeros.long(), residuals=zeros, steps=zeros[None][:0], ratios=zeros[None][:0]
             )
-        return conjugate_gradients(self._normal, right, self.settings)
+        return conjugate_gradients(self._regularised, right, self.settings)
 
-    def _back(self, samples: NDArray[np.complex64]) -> Complex64[Tensor, "contrast z y x"]:
+    def back(self, samples: NDArray[np.complex64]) -> Complex64[Tensor, "contrast z y x"]:
+        """``A^H W samples`` with the density W."""
         return self.operator.adjoint(self.density(torch.as_tensor(samples, device=self.device)))
 
     @cached_property
-    def _normal(self) -> Callable[[Tensor], Tensor]:
+    def normal(self) -> LinearOperator:
+        """``A^H W A`` with the density W."""
+        return self.operator.gram if self.kspace.traj is None else self.operator.weighted_gram(self._weights)
+
+    @cached_property
+    def _regularised(self) -> Callable[[Tensor], Tensor]:
         """The normal operator with regularisation, in units in which a fully determined image is multiplied with 1."""
-        weighted = self.operator.gram if self.kspace.traj is None else self.operator.weighted_gram(self._weights)
         shift = self.settings.regularisation
-        return (lambda x: (weighted(x) + shift * x) / (1 + shift)) if shift else weighted
+        return (lambda x: (self.normal(x) + shift * x) / (1 + shift)) if shift else self.normal
 
 
 def _same(first: NDArray[np.generic] | None, second: NDArray[np.generic] | None) -> bool:

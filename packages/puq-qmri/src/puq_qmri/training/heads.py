@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -21,14 +22,14 @@ from medcore.errors import ConfigError, NumericalError
 from puq_qmri.calibration import Calibration, calibrate
 from puq_qmri.networks import NetworkSettings
 from puq_qmri.networks.losses import beta_nll, squared_error
-from puq_qmri.networks.variance import Evidence, VarianceHead, VarianceSettings, gather_evidence
+from puq_qmri.networks.variance import Evidence, VarianceHead, VarianceSettings, evidence_of
 from puq_qmri.networks.weights import save_weights
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.training.data import Scan, SimulatedExamples
 from puq_qmri.training.optimisation import build_optimiser, gradient_norm, learning_rate, set_rate
 from puq_qmri.training.ranges import SimulatedData
 from puq_qmri.training.settings import StageSettings
-from puq_qmri.uncertainty import Prediction, noise_level, sampled_fractions
+from puq_qmri.uncertainty import Prediction
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 
@@ -97,7 +98,7 @@ class Finished:
     mask: Bool[Tensor, "z y x"]
     real_images: bool
 
-    @property
+    @cached_property
     def target(self) -> Tensor:
         """Squared error of one component in units of the evidence's scale."""
         return squared_error(self.images, self.truth, real_images=self.real_images) / self.evidence.scale**2
@@ -121,18 +122,7 @@ def finish(scan: Scan, method: str) -> Finished:
     settings = ReconstructionSettings(method=method)  # type: ignore[arg-type]
     reconstructor = Reconstructor(kspace=kspace, csm=scan.csm, settings=settings, model=scan.model)
     images = reconstructor(kspace).images
-    try:
-        level = noise_level(kspace)
-    except NumericalError:
-        level = 0.0
-    key = next((k for k in ("te", "ti") if k in kspace.times), None)
-    evidence = gather_evidence(
-        images,
-        reconstructor.residual_images(kspace, images),
-        level=level,
-        sampled_fraction=sampled_fractions(kspace),
-        times=torch.as_tensor(np.arange(kspace.n_contrasts, dtype=np.float64) if key is None else kspace.times[key]),
-    )
+    evidence = evidence_of(kspace, images, reconstructor.residual_images(kspace, images), model=scan.model)
     return Finished(
         images=images,
         truth=torch.as_tensor(scan.truth),
