@@ -10,7 +10,6 @@ import typer
 from medcore import commandline
 from medcore.commandline import Invocation
 from puq_qmri.commands import (
-    checked_device,
     finite_or_none,
     fit_facts,
     given_times,
@@ -23,56 +22,32 @@ from puq_qmri.commands import (
     say_training_plan,
     start_record,
 )
+from puq_qmri.devices import checked_device
+from puq_qmri.options import (
+    Backend,
+    CalibrationFile,
+    Coils,
+    Components,
+    Device,
+    Discrepancy,
+    Iterations,
+    KeepOversampling,
+    Method,
+    Output,
+    Passes,
+    Regularisation,
+    Replicas,
+    Scans,
+    Slice,
+    Te,
+    Ti,
+    Uncertainty,
+    Weights,
+)
 
 app = commandline.application(
     "puq-qmri", "puq-qmri", "T1 and T2 maps from undersampled k-space, with a confidence for every voxel."
 )
-
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
-Scans = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="SCAN...",
-        help="K-space: ISMRMRD, fastMRI, BART cfl, Siemens twix, .npz, or a complex .npy array; several files of some contrasts each.",
-    ),
-]
-Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice, counted from 0, where the scan has several.")]
-Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
-Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
-Method = Annotated[Literal["cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
-Uncertainty = Annotated[
-    Literal["pseudo-replica", "learned", "mc-dropout", "ensemble", "none"],
-    typer.Option(help="How the deviations of the images are found: their noise, or with trained weights all of their error."),
-]
-Passes = Annotated[int, typer.Option(min=2, help="Passes of mc-dropout.")]
-Weights = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Folder of trained weights, or a name; several are an ensemble. By default those of the package for the method."
-    ),
-]
-CalibrationFile = Annotated[
-    str | None,
-    typer.Option("--calibration", help="File of puq-qmri calibrate; none: deviations as predicted. By default the weights'."),
-]
-Replicas = Annotated[int, typer.Option(min=2, help="Repetitions of pseudo-replica.")]
-Iterations = Annotated[
-    int | None, typer.Option(min=1, help="Most iterations of cg-sense, by default as many as it needs up to a bound.")
-]
-Regularisation = Annotated[float | None, typer.Option(min=0, help="Tikhonov weight of cg-sense, by default a small one.")]
-Components = Annotated[
-    int | None, typer.Option(min=1, help="Temporal components of subspace, by default as many as the model's signals need.")
-]
-Discrepancy = Annotated[
-    float | None,
-    typer.Option(min=0, help="0 switches the wavelets of subspace off; other values matter with soft thresholds only."),
-]
-Coils = Annotated[int, typer.Option(min=0, help="Compress to so many virtual coils first; 0 keeps the coils.")]
-KeepOversampling = Annotated[
-    bool, typer.Option("--keep-oversampling", help="Keep the field of view that was measured, not only what the file asks for.")
-]
-Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(help="Non-uniform Fourier transform.")]
 
 
 @commandline.command(app, writes=True, seeded=True)
@@ -131,7 +106,7 @@ def simulate(
     from medcore.io import write_ismrmrd
     from medcore.provenance import RunRecord
     from puq_qmri.inputs import check_times, parse_times
-    from puq_qmri.results import write_truth
+    from puq_qmri.results import truth_folder, write_truth
     from puq_qmri.simulation import SimulationSettings
     from puq_qmri.simulation import simulate as measure
 
@@ -148,22 +123,22 @@ def simulate(
         snr=snr,
         seed=run.seed,
     )
-    truth_folder = output.with_name(f"{output.name.split('.')[0]}_truth")
+    beside = truth_folder(output)
     if run.dry_run:
         return say_plan(
-            run, [], f"a {model} measurement of {anatomy}, {trajectory}, acceleration {acceleration:g}", [output, truth_folder]
+            run, [], f"a {model} measurement of {anatomy}, {trajectory}, acceleration {acceleration:g}", [output, beside]
         )
     record = RunRecord(command="puq-qmri simulate", settings=settings, seed=run.seed)
-    for path in (output, truth_folder):
+    for path in (output, beside):
         check_writable(path, force=run.force or is_empty(path))
     kspace, truth = measure(settings)
-    write_truth(truth_folder, truth, kspace, record, force=run.force)
+    write_truth(beside, truth, kspace, record, force=run.force)
     write_ismrmrd(output, kspace, force=run.force)
     run.say(f"scan:  {output}")
-    run.say(f"truth: {truth_folder}")
+    run.say(f"truth: {beside}")
     return {
         "scan": str(output),
-        "truth": str(truth_folder),
+        "truth": str(beside),
         "contrasts": kspace.n_contrasts,
         "times": {k: v.tolist() for k, v in kspace.times.items()},
         "samples": list(kspace.data.shape),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medcore.commandline import Invocation
+from puq_qmri.devices import checked_device
 
 if TYPE_CHECKING:
     from puq_qmri.pipeline import PipelineSettings
@@ -58,19 +59,6 @@ def pipeline_settings(run: Invocation, reconstruction: ReconstructionSettings, *
     from puq_qmri.pipeline import PipelineSettings
 
     return PipelineSettings(reconstruction=reconstruction, seed=run.seed, device=checked_device(device), **chosen)
-
-
-def checked_device(name: str) -> str:
-    """The name of a device that is there."""
-    import torch
-
-    from medcore.errors import ConfigError
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError("--device", f"{name!r} cannot be used ({str(error).splitlines()[0]})", "use cpu") from error
-    return name
 
 
 def given_times(te: str | None, ti: str | None) -> dict[str, tuple[float, ...]]:

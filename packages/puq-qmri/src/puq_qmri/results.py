@@ -163,6 +163,11 @@ def write_maps(folder: Path, result: FitResult, series: ImageSeries) -> None:
     _write(folder, "desc-chi2_fit", result.chi2, series, {**text, **common, **freedom})
 
 
+def truth_folder(scan: Path) -> Path:
+    """Where ``puq-qmri simulate`` puts the truth of a scan."""
+    return scan.with_name(f"{scan.name.split('.')[0]}_truth")
+
+
 def write_truth(output: str | Path, truth: Truth, kspace: KSpace, record: RunRecord, *, force: bool = False) -> None:
     """The true maps of a simulation, its noise-free images, and the mask of voxels of one tissue."""
     with atomic_directory(output, force=force) as folder:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from medcore.errors import InputError
@@ -17,10 +18,23 @@ from medcore.io.bart import base_of, is_cfl, read_cfl
 from medcore.io.geometry import same_place
 from medcore.io.limits import check_size
 from medcore.io.npy import VOXEL, list_arrays, load_array, read_npy_kspace
+from puq_qmri.operators.fft import centred_fft
 
 KSPACE, IMAGE, SENS = "kspace", "image", "sens"
+RAW_KINDS = {"ismrmrd", "fastmri", "cfl", "twix", "npz", "npy"}
+"""Kinds of files that may hold k-space."""
 _SLICED = ("ismrmrd", "fastmri", "twix")
 _NPZ_TIMES = {"te_s": "te", "ti_s": "ti", "te": "te", "ti": "ti"}
+
+
+def raw_files(folder: Path) -> list[Path]:
+    """Files of a folder that may hold k-space, by name; what lies beside the data of a cfl belongs to it."""
+    return [p for p in plain_files(folder) if recognise(p) in RAW_KINDS]
+
+
+def plain_files(folder: Path) -> list[Path]:
+    """Files of a folder by name, without hidden ones and headers of cfl files."""
+    return [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".") and p.suffix != ".hdr"]
 
 
 def read_scan(path: str | Path, *, slice_index: int | None = None) -> KSpace | ImageSeries:
@@ -81,11 +95,9 @@ def _measured_by(path: str | Path, shapes: dict[str, tuple[int, ...]]) -> KSpace
     shape = (image[0], sens[0], 1, *image[1:])
     check_size(path, shape, 8, Path(path).stat().st_size)
     images, maps = (load_array(path, key=key).astype(np.complex64)[:, None] for key in (IMAGE, SENS))
-    axes = (-2, -1)
     data = np.empty(shape, np.complex64)
     for samples, one in zip(data, images, strict=True):
-        seen = np.fft.fft2(np.fft.ifftshift(maps * one, axes=axes), norm="ortho")
-        samples[...] = np.fft.fftshift(seen, axes=axes)
+        samples[...] = centred_fft(torch.from_numpy(maps * one)).numpy()
     _, height, width = image
     notes = (
         "k-space computed of image and sens, fully sampled and without noise",

@@ -10,8 +10,9 @@ from typing import Any
 from medcore.atomic import check_writable
 from medcore.commandline import Invocation
 from puq_qmri.held_out.judge import Judgement, calibrate_scans
-from puq_qmri.held_out.scans import HeldOutSettings, held_out_scans, list_scans, scan_seeds, truth_folder
+from puq_qmri.held_out.scans import HeldOutSettings, held_out_scans, list_scans, scan_seeds
 from puq_qmri.imaging import PipelineSettings
+from puq_qmri.results import truth_folder
 
 _WORDS = {
     "nll": "negative log-likelihood (nat)",

@@ -10,22 +10,22 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Complex64, Float
+from jaxtyping import Complex64
 from torch import Tensor
-from torch.nn import functional
 
 from medcore.errors import ConfigError, InputError
 from medcore.io import read_nifti, recognise
 from medcore.io.json_object import parse_object
 from medcore.provenance import RUN_FILE
 from puq_qmri.inputs import open_scan, resolve_model
-from puq_qmri.results import TRUE_IMAGES, TRUE_PHASE, read_maps
+from puq_qmri.networks.variance import local_mean
+from puq_qmri.results import TRUE_IMAGES, TRUE_PHASE, read_maps, truth_folder
+from puq_qmri.scans import RAW_KINDS, raw_files
 from puq_qmri.training.data import Scan
 from puq_qmri.training.measured import undersampled
 from puq_qmri.training.settings import MeasuredData
 from puq_qmri.training.sources import Source, open_source
 
-_KINDS = {"ismrmrd", "fastmri", "cfl", "twix", "npz", "npy"}
 _ALIGNED_OVER = 9
 """Voxels along each axis over which a phase that coil maps leave open is averaged."""
 
@@ -63,11 +63,6 @@ class HeldOutSettings:
             )
 
 
-def truth_folder(scan: Path) -> Path:
-    """Where ``puq-qmri simulate`` puts the truth of a scan."""
-    return scan.with_name(f"{scan.name.split('.')[0]}_truth")
-
-
 def list_scans(paths: Sequence[Path]) -> list[Path]:
     """Files of raw data among files and folders, by name.
 
@@ -81,12 +76,11 @@ def list_scans(paths: Sequence[Path]) -> list[Path]:
         if not path.exists():
             raise InputError(path, "does not exist", "check the path")
         if path.is_file():
-            if recognise(path) not in _KINDS:
+            if recognise(path) not in RAW_KINDS:
                 raise InputError(path, "is no raw data", "give scans, or folders of scans")
             found.append(path)
             continue
-        inside = [p for p in sorted(path.iterdir()) if p.is_file() and not p.name.startswith(".") and p.suffix != ".hdr"]
-        found += [p for p in inside if recognise(p) in _KINDS]
+        found += raw_files(path)
     if not found:
         raise InputError(paths[0] if paths else "scans", "holds no raw data", "give scans with their truth, or fully sampled scans")
     return found
@@ -169,10 +163,5 @@ def aligned(
     neighbourhood tells it; errors of single voxels and contrasts stay.
     """
     product = (images * truth.conj()).sum(dim=0, keepdim=True)
-    mean = torch.complex(_smooth(product.real), _smooth(product.imag))
+    mean = torch.complex(*(local_mean(part, _ALIGNED_OVER) for part in (product.real, product.imag)))
     return truth * torch.where(mean != 0, mean, 1).sgn()
-
-
-def _smooth(values: Float[Tensor, "1 z y x"]) -> Float[Tensor, "1 z y x"]:
-    """Mean over a neighbourhood within the slice, of what lies inside the image."""
-    return functional.avg_pool2d(values, _ALIGNED_OVER, stride=1, padding=_ALIGNED_OVER // 2, count_include_pad=False)

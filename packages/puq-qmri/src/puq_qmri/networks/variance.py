@@ -140,7 +140,7 @@ def gather_evidence(
     energies = [x.abs().square(), residual.abs().square(), across.square(), misfit]
     features = torch.stack(
         [
-            *(_log(_local_mean(e)) for e in (misfit, *energies[:3], _slopes(x))),
+            *(_log(local_mean(e)) for e in (misfit, *energies[:3], _slopes(x))),
             *(_log(e) for e in (misfit, across.square())),
             x.abs().clamp_max(4) - 1,
             residual.abs().clamp_max(4),
@@ -273,9 +273,10 @@ def _signal_level(images: Complex64[Tensor, "contrast z y x"]) -> float:
     return peak * float(strength[inside].double().mean()) if inside.any() else 1.0
 
 
-def _local_mean(values: Float32[Tensor, "contrast z y x"]) -> Float32[Tensor, "contrast z y x"]:
+def local_mean(values: Float32[Tensor, "image z y x"], window: int = _WINDOW) -> Float32[Tensor, "image z y x"]:
     """Mean over the voxels of a window in the slice, of those inside the image."""
-    return functional.avg_pool2d(values, _WINDOW, stride=1, padding=_WINDOW // 2, count_include_pad=False)
+    found: Tensor = functional.avg_pool2d(values, window, stride=1, padding=window // 2, count_include_pad=False)
+    return found
 
 
 def _slopes(x: Complex64[Tensor, "contrast z y x"]) -> Float32[Tensor, "contrast z y x"]:
@@ -291,7 +292,7 @@ def _slopes(x: Complex64[Tensor, "contrast z y x"]) -> Float32[Tensor, "contrast
 def _across_phase(x: Complex64[Tensor, "contrast z y x"]) -> Float32[Tensor, "contrast z y x"]:
     """Part of each image across its local phase, which signals of both signs share: that of the mean square."""
     square = x.square()
-    axis = torch.complex(_local_mean(square.real), _local_mean(square.imag))
+    axis = torch.complex(local_mean(square.real), local_mean(square.imag))
     half = torch.where(axis.abs() > 0, axis, 1.0).angle() / 2
     return torch.imag(x * torch.polar(torch.ones_like(half), -half))
 

@@ -196,8 +196,8 @@ def measure(
     if settings.snr < math.inf:
         level = _mean_signal(images, phantom) / settings.snr
         generator = np.random.default_rng([seed, 1])
-        data = data + _noise(generator, data.shape, level) * (1 if mask is None else mask[:, None])
-        noise = _noise(generator, (len(csm), N_NOISE), level)
+        data = data + complex_noise(generator, data.shape, level) * (1 if mask is None else mask[:, None])
+        noise = complex_noise(generator, (len(csm), N_NOISE), level)
     kspace = KSpace(
         data=data.astype(np.complex64),
         matrix=sampled.matrix,
@@ -235,7 +235,8 @@ def _mean_signal(images: NDArray[np.complex64], phantom: Phantom) -> float:
     return float(magnitude.mean(axis=1).max())
 
 
-def _noise(generator: np.random.Generator, shape: tuple[int, ...], level: float) -> NDArray[np.complex64]:
+def complex_noise(generator: np.random.Generator, shape: tuple[int, ...], level: float) -> NDArray[np.complex64]:
+    """White noise whose real and imaginary part have the deviation `level`."""
     parts = generator.standard_normal((2, *shape))
     noise: NDArray[np.complex64] = (level * (parts[0] + 1j * parts[1])).astype(np.complex64)
     return noise

@@ -30,6 +30,7 @@ from medcore.atomic import sweep
 from medcore.config import to_mapping
 from medcore.errors import ConfigError, NumericalError
 from medcore.provenance import RunRecord, versions
+from puq_qmri.devices import checked_device
 from puq_qmri.networks import UnrolledNetwork
 from puq_qmri.networks.variance import VarianceHead
 from puq_qmri.networks.weights import save_weights
@@ -361,11 +362,7 @@ def _in_bf16(module: nn.Module, device: str) -> None:
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError("device", f"{name!r} cannot be used ({str(error).splitlines()[0]})", "use cpu") from error
-    return name
+    return checked_device(name, "device")
 
 
 def _device_name(device: str) -> str:

@@ -15,6 +15,7 @@ from medcore.io.kspace import KSpace
 from puq_qmri.networks import NetworkSettings
 from puq_qmri.operators import Nufft
 from puq_qmri.operators.fft import centred_fft
+from puq_qmri.simulation import N_NOISE, complex_noise
 from puq_qmri.training.data import Example, Examples, Scan
 from puq_qmri.training.settings import MeasuredData
 from puq_qmri.training.sources import Source, check_source, list_sources, open_source
@@ -200,10 +201,5 @@ def _with_noise(
     inside = np.abs(source.reference)[:, source.mask]
     # A rectangle may hold no signal at all.
     level = float(inside.mean(axis=1).max() if inside.size else np.abs(source.reference).max()) / ratio
-
-    def draw(shape: tuple[int, ...]) -> np.ndarray:
-        parts = rng.standard_normal((2, *shape))
-        return np.asarray(level * (parts[0] + 1j * parts[1]), np.complex64)
-
-    own = np.zeros((len(source.csm), 4096), np.complex64) if source.noise is None else source.noise
-    return data + draw(data.shape), own + draw(own.shape)
+    own = np.zeros((len(source.csm), N_NOISE), np.complex64) if source.noise is None else source.noise
+    return data + complex_noise(rng, data.shape, level), own + complex_noise(rng, own.shape, level)

@@ -20,9 +20,9 @@ from puq_qmri.inputs import MODEL_FOR, open_scan, resolve_model
 from puq_qmri.networks import NetworkSettings
 from puq_qmri.operators.fft import centred_ifft
 from puq_qmri.preparation import prepare
+from puq_qmri.scans import plain_files, raw_files
 from puq_qmri.training.settings import MeasuredData
 
-_KINDS = {"ismrmrd", "fastmri", "cfl", "twix", "npz", "npy"}
 _FOREGROUND = 0.1
 """Part of the bright signal above which a voxel counts."""
 _LOG = logging.getLogger(__name__)
@@ -75,14 +75,9 @@ def list_sources(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(folder, "is not a folder", "give the folder of fully sampled measurements as data.measured.folder")
-    # What lies beside the data of a cfl belongs to it.
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and not p.name.startswith(".") and p.suffix != ".hdr"]
-    found = []
-    for path in files:
-        if recognise(path) in _KINDS:
-            found.append(path)
-        else:
-            _LOG.info("%s is no raw data and is passed over", path)
+    files, found = plain_files(folder), raw_files(folder)
+    for path in sorted({*files} - {*found}):
+        _LOG.info("%s is no raw data and is passed over", path)
     if not found:
         raise InputError(
             folder, f"holds {len(files)} files, none of them raw data", "give ISMRMRD, fastMRI, cfl, twix or .npz files"

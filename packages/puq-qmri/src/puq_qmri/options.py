@@ -1,0 +1,54 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
+Scans = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SCAN...",
+        help="K-space: ISMRMRD, fastMRI, BART cfl, Siemens twix, .npz, or a complex .npy array; several files of some contrasts each.",
+    ),
+]
+Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice, counted from 0, where the scan has several.")]
+Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
+Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
+Method = Annotated[Literal["cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
+Uncertainty = Annotated[
+    Literal["pseudo-replica", "learned", "mc-dropout", "ensemble", "none"],
+    typer.Option(help="How the deviations of the images are found: their noise, or with trained weights all of their error."),
+]
+Passes = Annotated[int, typer.Option(min=2, help="Passes of mc-dropout.")]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Folder of trained weights, or a name; several are an ensemble. By default those of the package for the method."
+    ),
+]
+CalibrationFile = Annotated[
+    str | None,
+    typer.Option("--calibration", help="File of puq-qmri calibrate; none: deviations as predicted. By default the weights'."),
+]
+Replicas = Annotated[int, typer.Option(min=2, help="Repetitions of pseudo-replica.")]
+Iterations = Annotated[
+    int | None, typer.Option(min=1, help="Most iterations of cg-sense, by default as many as it needs up to a bound.")
+]
+Regularisation = Annotated[float | None, typer.Option(min=0, help="Tikhonov weight of cg-sense, by default a small one.")]
+Components = Annotated[
+    int | None, typer.Option(min=1, help="Temporal components of subspace, by default as many as the model's signals need.")
+]
+Discrepancy = Annotated[
+    float | None,
+    typer.Option(min=0, help="0 switches the wavelets of subspace off; other values matter with soft thresholds only."),
+]
+Coils = Annotated[int, typer.Option(min=0, help="Compress to so many virtual coils first; 0 keeps the coils.")]
+KeepOversampling = Annotated[
+    bool, typer.Option("--keep-oversampling", help="Keep the field of view that was measured, not only what the file asks for.")
+]
+Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(help="Non-uniform Fourier transform.")]
