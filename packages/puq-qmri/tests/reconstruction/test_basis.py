@@ -64,6 +64,15 @@ def test_the_number_of_components_can_be_given():
         temporal_basis(model, np.array(DEFAULT_TE), n_components=9)
 
 
+@pytest.mark.parametrize(("name", "least"), [("t2", 3), ("ir2", 3), ("ir", 4)])
+def test_there_is_a_component_more_than_parameters_as_far_as_contrasts_go(name, least):
+    # The constant of `ir` holds so much energy that three components seem enough, and leave errors of several percent.
+    model = get_model(name)
+    for n_contrasts in (2, 3, 4, 8):
+        times = np.geomspace(0.02, 0.2, n_contrasts)
+        assert temporal_basis(model, times).shape[1] >= min(least, n_contrasts)
+
+
 def test_a_model_without_a_single_time_constant_is_refused():
     class Odd(SignalModel):
         name, summary, source, times_key, parameters = "odd", "", "", "te", ()

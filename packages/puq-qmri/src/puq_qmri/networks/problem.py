@@ -138,8 +138,6 @@ def build_problem(
     subspace = settings.layout == "subspace"
     method = ReconstructionSettings(
         method="subspace" if subspace else "adjoint",
-        basis="svd",
-        shrinkage="soft",
         components=_components(kspace, settings, model),
     )
     reconstructor = Reconstructor(kspace=kspace, settings=method, csm=csm, device=device, model=model if subspace else None)
@@ -203,7 +201,7 @@ def _components(kspace: KSpace, settings: NetworkSettings, model: str | None) ->
     if chosen.times_key not in kspace.times:
         raise InputError(kspace.source, f"states no {chosen.times_key}, which model {model} needs", "give the times")
     live = kspace.measured | ~kspace.measured.any()
-    return min(settings.components, temporal_basis(chosen, kspace.times[chosen.times_key][live], kind="svd").shape[1])
+    return min(settings.components, temporal_basis(chosen, kspace.times[chosen.times_key][live]).shape[1])
 
 
 def _in_subspace(problem: Problem, solver: SubspaceSolver, first: int) -> Problem:

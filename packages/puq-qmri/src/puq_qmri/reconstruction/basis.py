@@ -22,7 +22,7 @@ _LOSS = 1e-3
 
 
 def temporal_basis(
-    model: SignalModel, times: NDArray[np.float64], *, n_components: int | None = None, kind: BasisKind = "cramer-rao"
+    model: SignalModel, times: NDArray[np.float64], *, n_components: int | None = None, kind: BasisKind = "svd"
 ) -> Float[Tensor, "contrast component"]:
     """Orthonormal components of a dictionary of the model's signals.
 
@@ -38,7 +38,8 @@ def temporal_basis(
     times
         Times of the contrasts in seconds.
     n_components
-        Number of components; by default as many as leave out less than a thousandth of the energy of the dictionary.
+        Number of components; by default as many as leave out less than a thousandth of the energy of the dictionary, and at least
+        one more than the model has parameters.
     kind
         ``svd`` or ``cramer-rao``.
 
@@ -68,6 +69,6 @@ def temporal_basis(
     dictionary = torch.cat([c.permute(1, 0, 2).reshape(len(times), -1) for c in columns], dim=1)
     vectors, values, _ = torch.linalg.svd(dictionary, full_matrices=False)
     lost = 1 - torch.cumsum(values**2, 0) / (values**2).sum()
-    wanted = n_components or int((lost > _LOSS).sum()) + 1
+    wanted = n_components or min(len(times), max(int((lost > _LOSS).sum()) + 1, len(model.parameters) + 1))
     result: Tensor = vectors[:, :wanted].float()
     return result

@@ -43,8 +43,8 @@ class ReconstructionSettings:
         Non-uniform Fourier transform: ``auto``, ``finufft`` or ``torchkbnufft``.
     components, basis
         Number of temporal components of ``subspace`` (0: as many as the model's signals need and the samples
-        determine) and how they are chosen; see
-        :func:`puq_qmri.reconstruction.basis.temporal_basis`.
+        determine) and how they are chosen; see :func:`puq_qmri.reconstruction.basis.temporal_basis`. On simulated brains and abdomens
+        (acceleration 4 and 6) errors of maps were the same with either kind, those of images smaller with ``svd``.
     regulariser, shrinkage
         What the components of ``subspace`` are expected to be, and how it is brought about: jointly sparse in wavelets, or of low
         rank in small blocks; by the non-negative garrote, which leaves large coefficients nearly as they are, or by the soft
@@ -62,7 +62,7 @@ class ReconstructionSettings:
     regularisation: float = 0.005
     backend: Backend = "auto"
     components: int = 0
-    basis: BasisKind = "cramer-rao"
+    basis: BasisKind = "svd"
     regulariser: RegulariserKind = "wavelet"
     shrinkage: Shrinkage = "garrote"
     discrepancy: float = 0.3

@@ -24,7 +24,8 @@ from puq_qmri.training.ranges import HELD_OUT_SEED, SimulatedData, vary
 
 PARTS = ("train", "variance", "validation")
 """Sets of examples that share no object."""
-_MODEL = {"t2": "t2", "t1": "ir2"}
+_MODELS = {"t2": ("t2",), "t1": ("ir2", "ir")}
+"""Models a user may name for what was measured; their components differ."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +153,8 @@ class SimulatedExamples:
         seed = int(rng.integers(HELD_OUT_SEED))
         maps = coil_maps(drawn.coils, drawn.n_coils, drawn.size, seed=seed)
         kspace, truth = measure(phantom, maps, drawn, seed=seed)
-        scan = Scan(kspace=kspace, csm=maps, truth=truth.images, mask=phantom.foreground, model=_MODEL[drawn.model])
+        model = str(rng.choice(_MODELS[drawn.model]))
+        scan = Scan(kspace=kspace, csm=maps, truth=truth.images, mask=phantom.foreground, model=model)
         return with_estimated_maps(scan) if rng.random() < self.settings.estimated_maps else scan
 
     def __getitem__(self, index: int) -> Example:
