@@ -15,7 +15,7 @@ from medcore.report.figures import QUANTITIES, calibration_figure, fit_figure, m
 from puq_qmri.evaluation import REGIONS, Evaluation, errors
 from puq_qmri.fitting import STATUS_TEXT, FitResult, Status
 from puq_qmri.results import MapFolder, ReconstructedImages, fitted_part, foreground, summary
-from puq_qmri.signal_models import Parameter, SignalModel, get_model
+from puq_qmri.signal_models import Parameter, SignalModel
 from puq_qmri.voxel_fits import by_interest, example_voxels, fit_panel
 from puq_qmri.voxel_fits import label as label_of
 
@@ -54,7 +54,7 @@ def maps_report(
     images
         Reconstructed images, where the fit followed a reconstruction.
     """
-    model = get_model(result.model)
+    model = result.signal_model
     inside = foreground(series.data, sigma) if mask is None else mask
     series, sigma = fitted_part(result, series, sigma)
     page = Report(title, f"model {model.name}: {model.summary}")

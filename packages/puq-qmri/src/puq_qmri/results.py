@@ -21,7 +21,7 @@ from medcore.units import rad_to_deg
 from puq_qmri.__about__ import __version__
 from puq_qmri.fitting import STATUS_TEXT, FitResult
 from puq_qmri.inputs import DEVIATION, MAGNITUDE, PHASE
-from puq_qmri.signal_models import Parameter, SignalModel, get_model
+from puq_qmri.signal_models import Parameter, SignalModel
 from puq_qmri.simulation import Truth
 
 IMAGES = "images"
@@ -144,7 +144,7 @@ def write_images(folder: Path, images: ReconstructedImages) -> None:
 
 def write_maps(folder: Path, result: FitResult, series: ImageSeries) -> None:
     """Every map with deviation, interval and status, and the misfit; float32 in SI units with BIDS sidecars."""
-    model = get_model(result.model)
+    model = result.signal_model
     common = _sidecar(result, model, series)
     for parameter in model.parameters:
         name, unit = parameter.map_name, _UNITS.get(parameter.unit, parameter.unit)

@@ -19,8 +19,12 @@ from medcore.errors import InputError
 from puq_qmri.operators import LinearOperator
 from puq_qmri.signal_models import Parameter, SeparableModel, SignalModel
 
-DEFAULT_TIMES = {"te": (0.01, 0.03, 0.06, 0.1, 0.2), "flip_angle": (0.05, 0.1, 0.2, 0.35, 0.6)}
-"""Seconds and radians used where none are given; other times take those of an inversion recovery."""
+DEFAULT_TIMES = {
+    "te": (0.01, 0.03, 0.06, 0.1, 0.2),
+    "flip_angle": (0.05, 0.1, 0.2, 0.35, 0.6),
+    "b_value": (0.0, 1e8, 3e8, 6e8, 1e9),
+}
+"""Seconds, radians and s/m^2 used where none are given; other times take those of an inversion recovery."""
 _RECOVERY = (0.05, 0.2, 0.6, 1.5, 4.0)
 
 
@@ -118,7 +122,8 @@ def check_signal_model(
     """Check what every :class:`~puq_qmri.signal_models.SignalModel` promises.
 
     Names, units and bounds are complete; signal and Jacobian have the shapes and the precision of the parameters, for any
-    number of voxel axes; the Jacobian equals automatic differentiation; signal and Jacobian are finite within and at every
+    number of voxel axes; the Jacobian equals automatic differentiation; the signal is proportional to the amplitude, if the model
+    has one; known quantities that are left out are 1; signal and Jacobian are finite within and at every
     finite bound, at time zero and long after; voxels do not influence each other; parameters are left alone. Of a
     :class:`~puq_qmri.signal_models.SeparableModel` also: basis times coefficients is the signal of the assembled parameters, and
     the slope is the derivative with respect to the logarithm of the time constant.
@@ -128,7 +133,7 @@ def check_signal_model(
     model
         The model.
     times
-        Times in seconds (radians for flip angles) at which it is meant to be used; by default typical ones for its ``times_key``.
+        Times in seconds (radians for flip angles, s/m^2 for b-values) at which it is meant to be used; by default typical ones for its ``times_key``.
     n_voxels
         Number of random parameter sets, drawn within the bounds.
     tolerance
@@ -144,11 +149,13 @@ def check_signal_model(
     _check_description(model)
     at = torch.tensor(times or DEFAULT_TIMES.get(model.times_key, _RECOVERY), dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
-    parameters = torch.stack([_draw(p, n_voxels, generator) for p in model.parameters], dim=-1)
+    parameters = torch.stack([_draw(p, n_voxels, generator) for p in (*model.parameters, *model.known)], dim=-1)
     before = parameters.clone()
     signal, jacobian = model.signal(parameters, at), model.jacobian(parameters, at)
     _require(torch.equal(parameters, before), f"model {model.name} changes its parameters")
     _check_shapes(model, parameters, at, signal, jacobian)
+    _check_amplitude(model, parameters, at, signal, tolerance)
+    _check_known(model, parameters, at)
     for voxel in range(n_voxels):
         expected = torch.func.jacrev(lambda p: model.signal(p, at))(parameters[voxel])
         for index, parameter in enumerate(model.parameters):
@@ -163,12 +170,18 @@ def _check_description(model: SignalModel) -> None:
     for attribute in ("name", "summary", "source", "times_key"):
         value = getattr(model, attribute, "")
         _require(isinstance(value, str) and bool(value), f"{type(model).__name__}.{attribute} is {value!r}, not a text")
-    names = [p.name for p in model.parameters]
+    names = [p.name for p in (*model.parameters, *model.known)]
     _require(bool(names) and len(set(names)) == len(names), f"model {model.name} has the parameters {names}")
     _require(len({p.map_name for p in model.parameters}) == len(names), f"two maps of model {model.name} have one file name")
-    for p in model.parameters:
+    for p in (*model.parameters, *model.known):
         _require(p.lower < p.upper, f"{p.name} of model {model.name} has the bounds {p.lower} and {p.upper}")
         _require(p.unit in {"s", "1", "a.u."} or bool(p.unit), f"{p.name} of model {model.name} has no unit")
+        low, high = p.typical or (p.lower, p.upper)
+        _require(
+            p.lower <= low < high <= p.upper, f"{p.name} of model {model.name} is typically {low} to {high}, beyond its bounds"
+        )
+    index = model.amplitude
+    _require(index is None or 0 <= index < len(model.parameters), f"model {model.name} has no parameter {index}, its amplitude")
 
 
 def _draw(parameter: Parameter, count: int, generator: torch.Generator) -> Tensor:
@@ -185,9 +198,9 @@ def _draw(parameter: Parameter, count: int, generator: torch.Generator) -> Tenso
 
 def _check_shapes(model: SignalModel, parameters: Tensor, times: Tensor, signal: Tensor, jacobian: Tensor) -> None:
     """Shapes and precision for none, one and two voxel axes; a voxel alone equals the voxel among others."""
-    n_parameters, n_times = parameters.shape[-1], len(times)
+    n_columns, n_parameters, n_times = parameters.shape[-1], len(model.parameters), len(times)
     for axes in ((), (3,), (2, 3)):
-        chosen = parameters[: math.prod(axes)].reshape(*axes, n_parameters)
+        chosen = parameters[: math.prod(axes)].reshape(*axes, n_columns)
         alone, derivative = model.signal(chosen, times), model.jacobian(chosen, times)
         _same_shape(alone, (*axes, n_times), f"signal of model {model.name} for voxels {axes}")
         _same_shape(derivative, (*axes, n_times, n_parameters), f"Jacobian of model {model.name} for voxels {axes}")
@@ -203,10 +216,29 @@ def _check_shapes(model: SignalModel, parameters: Tensor, times: Tensor, signal:
         _require(got == (dtype, dtype), f"model {model.name} turns {dtype} into {got}")
 
 
+def _check_amplitude(model: SignalModel, parameters: Tensor, times: Tensor, signal: Tensor, tolerance: float) -> None:
+    if model.amplitude is None:
+        return
+    doubled = parameters.clone()
+    doubled[:, model.amplitude] *= 2
+    what = f"signal of model {model.name} for twice the {model.parameters[model.amplitude].name} and twice the signal"
+    _close(model.signal(doubled, times), 2 * signal, tolerance, what)
+
+
+def _check_known(model: SignalModel, parameters: Tensor, times: Tensor) -> None:
+    if not model.known:
+        return
+    estimated = parameters[:, : len(model.parameters)]
+    ones = torch.cat([estimated, torch.ones(len(estimated), len(model.known), dtype=estimated.dtype)], dim=1)
+    what = f"of model {model.name} without its known quantities and with 1 for them"
+    _close(model.signal(estimated, times), model.signal(ones, times), 1e-12, f"signal {what}")
+    _close(model.jacobian(estimated, times), model.jacobian(ones, times), 1e-12, f"Jacobian {what}")
+
+
 def _check_finite(model: SignalModel, parameters: Tensor, times: Tensor) -> None:
     """At every finite bound, and for times scaled to zero and to a thousandfold."""
     cases = [("within the bounds", parameters)]
-    for index, p in enumerate(model.parameters):
+    for index, p in enumerate((*model.parameters, *model.known)):
         for bound in (p.lower, p.upper):
             if math.isfinite(bound):
                 moved = parameters.clone()
@@ -227,14 +259,18 @@ def _check_separable(
 ) -> None:
     name = f"model {model.name}"
     _require(0 <= model.nonlinear < len(model.parameters), f"{name} has no parameter {model.nonlinear}")
-    constant = parameters[:, model.nonlinear]
-    _require(bool((constant > 0).all()), f"the time constant of {name} may be negative")
+    limits = model.constant
+    _require(limits.lower > 0 and math.isfinite(limits.upper), f"the constant of {name} may be negative or infinite")
+    low, high = model.plausible(times)
+    _require(limits.lower <= low < high <= limits.upper, f"plausible constants of {name} are {low} to {high}")
+    constant = _draw(limits, len(parameters), generator)
     basis = model.basis(constant, times)
     _same_shape(basis, (len(constant), len(times), model.n_linear), f"basis of {name}")
     coefficients = 0.5 + torch.rand(len(constant), model.n_linear, generator=generator, dtype=torch.float64)
     assembled = model.assemble(constant, coefficients)
-    _same_shape(assembled, tuple(parameters.shape), f"assembled parameters of {name}")
-    _close(assembled[:, model.nonlinear], constant, 1e-12, f"time constant of {name} before and after assembling")
+    _same_shape(assembled, (len(constant), len(model.parameters)), f"assembled parameters of {name}")
+    if model.searched is None:
+        _close(assembled[:, model.nonlinear], constant, 1e-12, f"time constant of {name} before and after assembling")
     product = torch.einsum("vcl,vl->vc", basis, coefficients)
     _close(model.signal(assembled, times), product, tolerance, f"signal of {name} and basis times coefficients")
     slope = model.basis_slope(constant, times)

@@ -217,6 +217,7 @@ class _Maps:
             facts["near_noise_floor"] = self.near_floor / max(1, int((self.status == Status.OK).sum()))
         return FitResult(
             model=problem.model.name,
+            signal_model=problem.model,
             times=problem.times,
             status=self.status.reshape(shape),
             chi2=self.chi2.reshape(shape),

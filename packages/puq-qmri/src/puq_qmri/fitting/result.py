@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from puq_qmri.signal_models import SignalModel
+
 
 class Status(IntEnum):
     """How the fit of one voxel ended; every value but ``OK`` goes with NaN in the maps."""
@@ -54,6 +56,8 @@ class FitResult:
         Student's.
     model
         Name of the signal model.
+    signal_model
+        The model itself, with the settings it was fitted with.
     times
         Seconds, (contrast,).
     facts
@@ -63,6 +67,7 @@ class FitResult:
     """
 
     model: str
+    signal_model: SignalModel
     times: NDArray[np.float64]
     maps: dict[str, Float[np.ndarray, "z y x"]]
     std: dict[str, Float[np.ndarray, "z y x"]]

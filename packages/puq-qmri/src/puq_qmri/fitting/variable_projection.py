@@ -100,7 +100,7 @@ def solve(
     max_iterations
         Steps after which a voxel counts as not converged.
     """
-    bounds = model.parameters[model.nonlinear]
+    bounds = model.constant
     low, high = math.log(bounds.lower), math.log(bounds.upper)
     steps = 1 + max(16, math.ceil((high - low) / math.log(GRID_RATIO)))
     grid = torch.linspace(low, high, steps, dtype=torch.float64, device=signal.device)

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 
 from medcore.metrics import bias, median_relative_error, nrmse, ssim_w11
 from puq_qmri.fitting import FitResult, Status
-from puq_qmri.signal_models import get_model
 
 LONGEST = 2.0
 """Seconds; the protocol clips T2 there."""
@@ -97,7 +96,7 @@ def score(
 
 def _bound(result: FitResult, signals: Float[np.ndarray, "contrast y x"]) -> Float[np.ndarray, "y x"]:
     """The bound of T2 that lies nearer to the signals: the upper one where late echoes keep at least half of the first's size."""
-    constant = next(p for p in get_model(result.model).parameters if p.name == "t2")
+    constant = next(p for p in result.signal_model.parameters if p.name == "t2")
     order = np.argsort(result.times)
     early, late = signals[order[0]], signals[order[-1]]
     return np.where(late >= 0.5 * early, constant.upper, constant.lower)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 from medcore.errors import ConfigError
 from medcore.plugins import Registry
 from puq_qmri.signal_models.base import Parameter, SeparableModel, SignalModel
+from puq_qmri.signal_models.settings import Setting, check_settings, described, settings_of
 
 REGISTRY = Registry(group="puq_qmri.signal_models", kind="signal model")
 _ATTRIBUTES = ("name", "summary", "source", "times_key", "parameters")
 
 
-def get_model(name: str) -> SignalModel:
-    """The installed signal model called `name`, or ``module:attribute``: a class without arguments, or an instance.
+def find_model(name: str) -> SignalModel | type[SignalModel]:
+    """The class, or the instance, that is installed as `name` or meant by ``module:attribute``.
+
+    What a model estimates and needs is known without the settings of an instance.
 
     Raises
     ------
@@ -27,14 +30,41 @@ def get_model(name: str) -> SignalModel:
     missing = [a for a in _ATTRIBUTES if not hasattr(kind, a)] + sorted(kind.__abstractmethods__)
     if missing:
         raise ConfigError(f"signal model {name!r}", f"lacks {', '.join(missing)}", f"define it in class {kind.__name__}")
-    if not isinstance(found, type):
-        return cast(SignalModel, found)
-    try:
-        return kind()
-    except TypeError as error:
-        raise ConfigError(
-            f"signal model {name!r}", f"cannot be made without arguments ({error})", "name an instance instead"
-        ) from error
+    return found  # type: ignore[no-any-return]  # a model by the checks above
 
 
-__all__ = ["REGISTRY", "Parameter", "SeparableModel", "SignalModel", "get_model"]
+def get_model(model: str | SignalModel, **settings: Any) -> SignalModel:
+    """A signal model that is ready to use.
+
+    Parameters
+    ----------
+    model
+        An installed name, ``module:attribute`` of a class or an instance, or an instance, which comes back as it is.
+    settings
+        Numbers of the sequence that the model needs, in SI units: ``get_model("vfa", tr=0.015)``.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`find_model`; if a setting is missing, unknown or impossible, or settings are given for an instance.
+    """
+    found = find_model(model) if isinstance(model, str) else model
+    if isinstance(found, SignalModel):
+        if settings:
+            raise ConfigError(f"signal model {str(model)!r}", "is an instance, whose settings are made", "give none")
+        return found
+    check_settings(str(model), found, settings)
+    return found(**settings)
+
+
+__all__ = [
+    "REGISTRY",
+    "Parameter",
+    "SeparableModel",
+    "Setting",
+    "SignalModel",
+    "described",
+    "find_model",
+    "get_model",
+    "settings_of",
+]

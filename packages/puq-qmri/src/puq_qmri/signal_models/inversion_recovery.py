@@ -11,7 +11,7 @@ from torch import Tensor
 from puq_qmri.signal_models.base import Parameter, SeparableModel, decay, decay_slope
 
 _M0 = Parameter(name="m0", map_name="M0map", unit="a.u.", lower=0.0, upper=float("inf"))
-_T1 = Parameter(name="t1", map_name="T1map", unit="s", lower=1e-2, upper=10.0)
+_T1 = Parameter(name="t1", map_name="T1map", unit="s", lower=1e-2, upper=10.0, typical=(0.05, 5.0))
 
 
 class InversionRecovery(SeparableModel):
@@ -29,7 +29,7 @@ class InversionRecovery(SeparableModel):
     parameters: ClassVar[tuple[Parameter, ...]] = (
         _M0,
         _T1,
-        Parameter(name="inversion", map_name="inversionmap", unit="1", lower=0.0, upper=float("inf")),
+        Parameter(name="inversion", map_name="inversionmap", unit="1", lower=0.0, upper=float("inf"), typical=(1.0, 2.0)),
     )
     changes_sign: ClassVar[bool] = True
     nonlinear: ClassVar[int] = 1

@@ -24,7 +24,7 @@ class MonoExponentialT2(SeparableModel):
     times_key: ClassVar[str] = "te"
     parameters: ClassVar[tuple[Parameter, ...]] = (
         Parameter(name="m0", map_name="M0map", unit="a.u.", lower=0.0, upper=float("inf")),
-        Parameter(name="t2", map_name="T2map", unit="s", lower=1e-3, upper=5.0),
+        Parameter(name="t2", map_name="T2map", unit="s", lower=1e-3, upper=5.0, typical=(0.01, 1.0)),
     )
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 1
@@ -71,7 +71,7 @@ class MonoExponentialT2Star(MonoExponentialT2):
     source: ClassVar[str] = "Chavhan et al. 2009, doi 10.1148/rg.295095034"
     parameters: ClassVar[tuple[Parameter, ...]] = (
         MonoExponentialT2.parameters[0],
-        Parameter(name="t2star", map_name="T2starmap", unit="s", lower=1e-4, upper=5.0),
+        Parameter(name="t2star", map_name="T2starmap", unit="s", lower=1e-4, upper=5.0, typical=(1e-3, 0.5)),
     )
     phase_evolves: ClassVar[bool] = True
 
@@ -87,6 +87,7 @@ class OffsetT2(SeparableModel):
         *MonoExponentialT2.parameters,
         Parameter(name="offset", map_name="offsetmap", unit="a.u.", lower=-float("inf"), upper=float("inf")),
     )
+    amplitude: ClassVar[int | None] = None
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 2
 
