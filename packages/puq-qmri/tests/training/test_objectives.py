@@ -53,6 +53,31 @@ def test_the_loss_is_the_squared_error_in_units_of_the_scale(found, network, kin
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+class _Given(torch.nn.Module):
+    """A network whose latent images are these parts of the way from the start to the truth."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, problems):
+        pairs = zip(self.parts, problems, strict=True)
+        return [p.start + part * (p.latent(truth) - p.start) for (part, truth), p in pairs]
+
+
+def test_the_relative_loss_counts_every_scan_alike_however_good_its_start(found):
+    def loss(parts, examples):
+        return MeanObjective(_Given([(a, e.truth) for a, e in zip(parts, examples, strict=True)]), "relative").loss(examples).item()
+
+    assert loss([0.0, 0.0, 0.0], found) == pytest.approx(0, abs=1e-6)
+    # Half of the error is a quarter of the squared error, in one scan as in another: the logarithm adds up.
+    halves = [loss([0.5], [e]) for e in found]
+    assert halves == pytest.approx([-2 * 0.6931] * 3, abs=0.02)
+    near = found[0].problem.start + 0.9 * (found[0].problem.latent(found[0].truth) - found[0].problem.start)
+    good = dataclasses.replace(found[0], problem=dataclasses.replace(found[0].problem, start=near))
+    assert loss([-9.0, 0.0, 0.0], [good, *found[1:]]) < 2  # ten times the error of a start that is good: no more than log(100) / 3
+
+
 def test_scaling_the_measurement_leaves_the_loss(network):
     scan = SimulatedExamples(RANGES, NETWORK, count=1).scan(0)
     kspace = dataclasses.replace(

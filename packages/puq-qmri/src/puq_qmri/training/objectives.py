@@ -17,7 +17,7 @@ from puq_qmri.training.data import Example
 from puq_qmri.training.settings import Loss
 
 _DARK, _FLOOR = 0.05, 1e-4
-"""Least squared signal that an error is related to; least relative error of a start image that a scan's error is related to."""
+"""Least squared signal that an error is related to; relative error below which an image counts as right."""
 
 
 @runtime_checkable
@@ -76,7 +76,8 @@ class MeanObjective:
         if self.kind == "latent":
             return (latent - problem.latent(example.truth)).abs().square().mean()
         if self.kind == "relative":
-            return _relative(latent, example) / (_relative(problem.start, example) + _FLOOR)
+            # The logarithm: its gradient stays of one size for scans whose start is nearly perfect, which a ratio lets drown all others.
+            return ((_relative(latent, example) + _FLOOR) / (_relative(problem.start, example) + _FLOOR)).log()
         images, truth = problem.images(latent) / problem.scale, example.truth / problem.scale
         if self.kind == "images":
             return (images - truth).abs().square().mean()

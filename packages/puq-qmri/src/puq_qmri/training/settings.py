@@ -177,8 +177,8 @@ class TrainingSettings:
         See :class:`DataSettings`.
     loss
         Squared error of the first stage: of the ``latent`` images, or of the ``images`` (complex), their ``real`` part or
-        ``magnitude``; ``relative``: of the latent images over their size in each voxel, and over that of the start images, so that
-        scans that are easy count as much as those that are hard.
+        ``magnitude``; ``relative``: of the latent images over their size in each voxel, as the logarithm of its ratio to that of the
+        start images, so that scans that are easy count as much as those that are hard.
     mean, variance
         The stages: images first, then the variance head on the errors of finished images.
     beta
