@@ -49,7 +49,8 @@ def without(kspace: KSpace, contrast: int = LOST) -> KSpace:
 
 
 def settings(method: str, **changes: object) -> PipelineSettings:
-    return PipelineSettings(**{"reconstruction": ReconstructionSettings(method=method), "n_replicas": 4, **changes})
+    chosen = {"reconstruction": ReconstructionSettings(method=method), "uncertainty": "pseudo-replica", "n_replicas": 4}
+    return PipelineSettings(**{**chosen, **changes})
 
 
 @pytest.mark.parametrize("method", ["adjoint", "cg-sense", "subspace"])

@@ -11,6 +11,7 @@ from medcore.errors import ConfigError, InputError, NumericalError
 from medcore.io import ImageSeries, KSpace
 from puq_qmri.fitting import Status
 from puq_qmri.pipeline import PipelineSettings, fit_images, reconstruct_and_fit, reconstruct_images
+from puq_qmri.reconstruction import ReconstructionSettings
 from puq_qmri.simulation import SimulationSettings, Truth, birdcage, simulate
 
 SIZE, COILS = 48, 4
@@ -23,7 +24,8 @@ def measured() -> tuple[KSpace, Truth]:
 
 
 def settings(**changes: object) -> PipelineSettings:
-    return PipelineSettings(**{"n_replicas": 8, **changes})
+    chosen = {"reconstruction": ReconstructionSettings(), "uncertainty": "pseudo-replica", "n_replicas": 8}
+    return PipelineSettings(**{**chosen, **changes})
 
 
 def test_maps_of_a_full_measurement_are_near_the_truth_and_intervals_hold_it(measured: tuple[KSpace, Truth]) -> None:

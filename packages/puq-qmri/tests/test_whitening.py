@@ -65,7 +65,7 @@ def test_the_noise_that_is_left_is_the_least_possible() -> None:
 def test_maps_of_the_pipeline_profit_from_the_noise_scan() -> None:
     """Maps estimated from the data have unit root sum of squares over the whitened coils: T2 does not know of that factor."""
     kspace, truth, _ = coloured(2.0, level=0.01)
-    settings = PipelineSettings(n_replicas=8)
+    settings = PipelineSettings(reconstruction=ReconstructionSettings(), uncertainty="pseudo-replica", n_replicas=8)
     white, plain = (reconstruct_and_fit(k, settings) for k in (kspace, dataclasses.replace(kspace, noise=None)))
     assert (white[0].noise_source, plain[0].noise_source) == ("noise scan", "outer k-space, an upper bound")
     chosen = truth.pure & (white[1].status == Status.OK) & (plain[1].status == Status.OK)

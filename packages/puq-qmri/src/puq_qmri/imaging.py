@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from torch import Tensor
 from medcore.errors import ConfigError
 from medcore.io.kspace import KSpace
 from medcore.plugins import unknown_name
+from puq_qmri.automatic import automatic_method, automatic_uncertainty
 from puq_qmri.calibration import Calibration
 from puq_qmri.networks.reconstructor import NetworkReconstructor
 from puq_qmri.networks.variance import evidence_of
@@ -20,8 +22,9 @@ from puq_qmri.networks.weights import Weights, load_weights, shipped
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.uncertainty import Prediction, noise_level, noise_level_or_zero, pseudo_replica
 
-Uncertainty = Literal["none", "pseudo-replica", "learned", "mc-dropout", "ensemble"]
+Uncertainty = Literal["auto", "none", "pseudo-replica", "learned", "mc-dropout", "ensemble"]
 UNCERTAINTIES: dict[str, str] = {
+    "auto": "learned where samples are missing and there are trained weights for the method, otherwise pseudo-replica",
     "none": "not estimated: all contrasts weigh the same, and the residuals of each voxel give its intervals",
     "pseudo-replica": "measurement noise, by repeated reconstruction (Robson et al. 2008)",
     "learned": "expected error by a trained variance head: noise, aliasing and what regularisation leaves",
@@ -37,7 +40,8 @@ class PipelineSettings:
     Attributes
     ----------
     reconstruction
-        See :class:`~puq_qmri.reconstruction.ReconstructionSettings`.
+        See :class:`~puq_qmri.reconstruction.ReconstructionSettings`; by default the method is chosen by
+        :func:`puq_qmri.automatic.automatic_method`.
     uncertainty
         One of :data:`UNCERTAINTIES`; the deviations of every contrast and voxel weight the fit.
     n_replicas
@@ -60,8 +64,8 @@ class PipelineSettings:
         Whether to keep what the file states as oversampling, instead of cutting the field of view to what it asks for.
     """
 
-    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
-    uncertainty: Uncertainty = "pseudo-replica"
+    reconstruction: ReconstructionSettings = field(default_factory=lambda: ReconstructionSettings(method="auto"))
+    uncertainty: Uncertainty = "auto"
     n_replicas: int = 32
     n_passes: int = 100
     weights: tuple[str, ...] = ()
@@ -81,7 +85,7 @@ class PipelineSettings:
         if self.n_coils < 0:
             raise ConfigError("number of virtual coils", f"is {self.n_coils}", "give at least 1, or 0 to keep the coils")
         networks_only = self.uncertainty in {"mc-dropout", "ensemble"}
-        if networks_only and self.reconstruction.method != "unrolled":
+        if networks_only and self.reconstruction.method not in {"auto", "unrolled"}:
             raise ConfigError(
                 f"--uncertainty {self.uncertainty}",
                 f"needs a network, and the method is {self.reconstruction.method}",
@@ -106,7 +110,7 @@ class Estimate:
     real_images
         Whether the images are real but for a phase, along which their variance is meant.
     facts
-        JSON-ready: weights and calibration that were used.
+        JSON-ready: method, uncertainty, weights and calibration that were used.
     """
 
     images: Complex64[Tensor, "contrast z y x"]
@@ -145,8 +149,25 @@ def estimate(
     InputError, NumericalError
         If the measurement cannot be reconstructed, or its noise not be measured.
     """
+    settings = settled(settings, white, model)
     make = _by_network if settings.reconstruction.method == "unrolled" else _without_training
-    return make(white, settings, model, progress)
+    found = make(white, settings, model, progress)
+    used = {"method": settings.reconstruction.method, "uncertainty": settings.uncertainty}
+    return dataclasses.replace(found, facts={**used, **found.facts})
+
+
+def settled(settings: PipelineSettings, white: KSpace, model: str | None) -> PipelineSettings:
+    """The settings with a method and a kind of uncertainty in place of ``auto``; parameters as :func:`estimate`."""
+    method, uncertainty = settings.reconstruction.method, settings.uncertainty
+    if method == "auto":
+        networks_only = uncertainty in {"mc-dropout", "ensemble"}
+        method = "unrolled" if networks_only else automatic_method(white, model)
+        if method == "unrolled" and settings.reconstruction.density != "pipe-menon" and not networks_only:
+            method = "subspace"  # the network knows one density only
+    if uncertainty == "auto":
+        uncertainty = automatic_uncertainty(white, method, weights=bool(settings.weights))
+    chosen = dataclasses.replace(settings.reconstruction, method=method)
+    return dataclasses.replace(settings, reconstruction=chosen, uncertainty=uncertainty)
 
 
 def _without_training(

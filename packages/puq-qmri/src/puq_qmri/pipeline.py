@@ -17,17 +17,26 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from medcore.errors import NumericalError
+from medcore.errors import InputError, NumericalError
 from medcore.io.images import ImageSeries
 from medcore.io.kspace import KSpace
 from puq_qmri.fitting import FitResult, Status, fit
-from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estimate
+from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estimate, settled
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
 from puq_qmri.results import ReconstructedImages
 from puq_qmri.signal_models import get_model
 
-__all__ = ["UNCERTAINTIES", "PipelineSettings", "Uncertainty", "fit_images", "reconstruct_and_fit", "reconstruct_images"]
+__all__ = [
+    "UNCERTAINTIES",
+    "PipelineSettings",
+    "Uncertainty",
+    "fit_images",
+    "image_model",
+    "reconstruct_and_fit",
+    "reconstruct_images",
+    "settled",
+]
 
 
 def reconstruct_and_fit(
@@ -76,8 +85,7 @@ def reconstruct_images(
     """Complex images of every contrast and their noise; parameters as :func:`reconstruct_and_fit`."""
     settings = settings or PipelineSettings()
     white = prepare(kspace, csm=csm, n_coils=settings.n_coils, keep_oversampling=settings.keep_oversampling)
-    needed = settings.model is not None or settings.reconstruction.method in {"subspace", "unrolled"}
-    found = estimate(white, settings, model=resolve_model(settings.model, kspace) if needed else None, progress=progress)
+    found = estimate(white, settings, model=image_model(settings, kspace), progress=progress)
     series = ImageSeries(
         data=found.images.cpu().numpy(),
         affine=white.affine,
@@ -96,6 +104,18 @@ def reconstruct_images(
         noise_source=source if found.noise_level else None,
         facts=found.facts,
     )
+
+
+def image_model(settings: PipelineSettings, kspace: KSpace) -> str | None:
+    """The model of the images: None where no method needs it and the times tell of none."""
+    method = settings.reconstruction.method
+    if method == "auto" and settings.model is None:
+        try:
+            return resolve_model(None, kspace)
+        except InputError:
+            return None
+    needed = settings.model is not None or method in {"subspace", "unrolled"}
+    return resolve_model(settings.model, kspace) if needed else None
 
 
 def _unmeasured(kspace: KSpace) -> list[str]:

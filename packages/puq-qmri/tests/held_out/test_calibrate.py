@@ -26,7 +26,8 @@ def simulated(seed, **changes):
 
 
 def settings(method="cg-sense", **changes):
-    return PipelineSettings(reconstruction=ReconstructionSettings(method=method), n_replicas=8, **changes)
+    chosen = {"reconstruction": ReconstructionSettings(method=method), "uncertainty": "pseudo-replica", "n_replicas": 8}
+    return PipelineSettings(**{**chosen, **changes})
 
 
 @pytest.fixture(scope="module")

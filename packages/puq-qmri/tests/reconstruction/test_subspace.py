@@ -127,7 +127,8 @@ def test_the_pipeline_takes_it_with_the_model_of_the_times():
     errors = {}
     for method in ("cg-sense", "subspace"):
         _, result = reconstruct_and_fit(
-            kspace, PipelineSettings(reconstruction=ReconstructionSettings(method=method), n_replicas=4)
+            kspace,
+            PipelineSettings(reconstruction=ReconstructionSettings(method=method), uncertainty="pseudo-replica", n_replicas=4),
         )
         relative = np.abs(result.maps["t2"] - truth.maps["t2"]) / truth.maps["t2"]
         errors[method] = float(np.nanmedian(relative[truth.pure]))

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from medcore.errors import InputError, NumericalError
+from medcore.errors import ConfigError, InputError, NumericalError
 from medcore.metrics import ause, error_spearman, gaussian_nll, z_score_rms
 from puq_qmri.calibration import LEVELS, Calibration, calibrate
 from puq_qmri.held_out.scans import aligned
@@ -102,6 +102,8 @@ def calibrate_scans(
     """
     if settings.uncertainty == "none":
         raise InputError("--uncertainty", "is none, which leaves nothing to calibrate", "choose pseudo-replica or another one")
+    if "auto" in {settings.reconstruction.method, settings.uncertainty}:
+        raise ConfigError("calibration", "is of the method or uncertainty auto", "name the ones that are to be calibrated")
     plain = dataclasses.replace(settings, calibration="none")
     known = [_known(scan, plain, said) for scan in scans]
     if not known:

@@ -1,0 +1,58 @@
+"""The reconstruction and the kind of uncertainty that a scan gets where the user names none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from medcore.io.kspace import KSpace
+from puq_qmri.networks.weights import shipped
+from puq_qmri.signal_models import SeparableModel, get_model
+from puq_qmri.uncertainty import noise_level_or_zero, sampled_fractions
+
+JOINT: Literal["unrolled", "subspace"] = "unrolled"
+"""Taken where all contrasts can be reconstructed together."""
+_COMPLETE = 0.7
+"""Part of the grid from which on coils alone resolve everything; a disc of spokes at the Nyquist distance holds pi / 4."""
+
+
+def is_complete(kspace: KSpace) -> bool:
+    """Whether every contrast that has samples was measured so fully that nothing beyond coil maps is needed."""
+    fractions = sampled_fractions(kspace)
+    measured = fractions[fractions > 0]
+    return bool(len(measured)) and float(measured.min()) >= _COMPLETE
+
+
+def automatic_method(kspace: KSpace, model: str | None) -> Literal["cg-sense", "unrolled", "subspace"]:
+    """:data:`JOINT` where samples are missing and the signal model joins the contrasts, ``cg-sense`` otherwise.
+
+    A model joins contrasts if it has one time constant, all of them share a phase, and more were measured than it has parameters.
+
+    Parameters
+    ----------
+    kspace
+        The measurement.
+    model
+        Name of the signal model, or None where the times tell of none.
+    """
+    if model is None or is_complete(kspace):
+        return "cg-sense"
+    chosen = get_model(model)
+    joined = isinstance(chosen, SeparableModel) and not chosen.phase_evolves and chosen.times_key in kspace.times
+    return JOINT if joined and int(kspace.measured.sum()) > len(chosen.parameters) else "cg-sense"
+
+
+def automatic_uncertainty(kspace: KSpace, method: str, *, weights: bool) -> Literal["learned", "pseudo-replica", "none"]:
+    """``learned`` where samples are missing and trained weights are at hand, otherwise the propagated noise, if there is any.
+
+    Parameters
+    ----------
+    kspace
+        The measurement, white.
+    method
+        Of the reconstruction.
+    weights
+        Whether the user names weights.
+    """
+    if not is_complete(kspace) and (weights or method in shipped()):
+        return "learned"
+    return "pseudo-replica" if noise_level_or_zero(kspace) > 0 else "none"
