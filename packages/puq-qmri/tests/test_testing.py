@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from puq_qmri.operators import LinearOperator
-from puq_qmri.signal_models import REGISTRY, Parameter, get_model
+from puq_qmri.signal_models import REGISTRY, Parameter, SignalModel, get_model
 from puq_qmri.signal_models.mono_exponential import MonoExponentialT2
 from puq_qmri.testing import check_linear_operator, check_signal_model
 
@@ -69,9 +69,23 @@ def test_each_fault_of_an_operator_is_found(fault, message):
         check_linear_operator(Scaled(fault))
 
 
+SETTINGS = {
+    "vfa": {"tr": 0.015},
+    "mp2rage": {"flip_angles": (0.07, 0.09), "tr": 0.007, "tr_preparation": 5.0, "n_shots": (60, 80)},
+}
+TIMES = {"mp2rage": (0.8, 2.7)}
+
+
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_every_installed_model_passes(name):
-    check_signal_model(get_model(name))
+    check_signal_model(get_model(name, **SETTINGS.get(name, {})), times=TIMES.get(name), tolerance=1e-8)
+
+
+def test_a_jacobian_that_is_not_given_is_that_of_automatic_differentiation():
+    class Short(MonoExponentialT2):
+        jacobian = SignalModel.jacobian
+
+    check_signal_model(Short(), tolerance=1e-12)
 
 
 class WrongJacobian(MonoExponentialT2):
@@ -121,6 +135,33 @@ class SwappedBounds(MonoExponentialT2):
     )
 
 
+class Quadratic(MonoExponentialT2):
+    """Signal and Jacobian agree, but the signal is not proportional to M0."""
+
+    def signal(self, parameters, times):
+        return super().signal(parameters, times) * parameters[..., :1]
+
+    jacobian = SignalModel.jacobian
+
+
+class ForgetsKnown(MonoExponentialT2):
+    known: ClassVar[tuple[Parameter, ...]] = (Parameter(name="b1", map_name="TB1map", unit="1", lower=0.1, upper=3.0),)
+
+    def signal(self, parameters, times):
+        m0, t2 = parameters[..., 0], parameters[..., 1]
+        scale = parameters[..., 2] if parameters.shape[-1] == 3 else 0.9 + 0 * m0
+        return (scale * m0)[..., None] * (-times / t2[..., None]).exp()
+
+    jacobian = SignalModel.jacobian
+
+
+class Unlikely(MonoExponentialT2):
+    parameters: ClassVar[tuple[Parameter, ...]] = (
+        MonoExponentialT2.parameters[0],
+        Parameter(name="t2", map_name="T2map", unit="s", lower=1e-3, upper=5.0, typical=(1e-4, 1.0)),
+    )
+
+
 class ChangesParameters(MonoExponentialT2):
     def signal(self, parameters, times):
         if not torch.is_grad_enabled() or parameters.ndim > 1:
@@ -141,6 +182,9 @@ class ChangesParameters(MonoExponentialT2):
         (NoSource, "source is ''"),
         (SwappedBounds, "bounds"),
         (ChangesParameters, "changes its parameters"),
+        (Quadratic, "twice the m0 and twice the signal"),
+        (ForgetsKnown, "without its known quantities and with 1 for them"),
+        (Unlikely, "is typically 0.0001 to 1.0, beyond its bounds"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

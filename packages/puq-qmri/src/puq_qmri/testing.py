@@ -133,7 +133,8 @@ def check_signal_model(
     model
         The model.
     times
-        Times in seconds (radians for flip angles, s/m^2 for b-values) at which it is meant to be used; by default typical ones for its ``times_key``.
+        Times in seconds (radians for flip angles, s/m^2 for b-values) at which it is meant to be used; by default typical ones
+        for its ``times_key``.
     n_voxels
         Number of random parameter sets, drawn within the bounds.
     tolerance
@@ -172,7 +173,10 @@ def _check_description(model: SignalModel) -> None:
         _require(isinstance(value, str) and bool(value), f"{type(model).__name__}.{attribute} is {value!r}, not a text")
     names = [p.name for p in (*model.parameters, *model.known)]
     _require(bool(names) and len(set(names)) == len(names), f"model {model.name} has the parameters {names}")
-    _require(len({p.map_name for p in model.parameters}) == len(names), f"two maps of model {model.name} have one file name")
+    _require(
+        len({p.map_name for p in (*model.parameters, *model.known)}) == len(names),
+        f"two maps of model {model.name} have one file name",
+    )
     for p in (*model.parameters, *model.known):
         _require(p.lower < p.upper, f"{p.name} of model {model.name} has the bounds {p.lower} and {p.upper}")
         _require(p.unit in {"s", "1", "a.u."} or bool(p.unit), f"{p.name} of model {model.name} has no unit")
@@ -236,7 +240,7 @@ def _check_known(model: SignalModel, parameters: Tensor, times: Tensor) -> None:
 
 
 def _check_finite(model: SignalModel, parameters: Tensor, times: Tensor) -> None:
-    """At every finite bound, and for times scaled to zero and to a thousandfold."""
+    """At every finite bound, and for times scaled to zero and to a thousandfold unless the model refuses such times."""
     cases = [("within the bounds", parameters)]
     for index, p in enumerate((*model.parameters, *model.known)):
         for bound in (p.lower, p.upper):
@@ -247,10 +251,12 @@ def _check_finite(model: SignalModel, parameters: Tensor, times: Tensor) -> None
     stretches = (1.0,) if model.times_key == "flip_angle" else (0.0, 1.0, 1e3)
     for where, values in cases:
         for stretch in stretches:
-            for what, result in (
-                ("signal", model.signal(values, times * stretch)),
-                ("Jacobian", model.jacobian(values, times * stretch)),
-            ):
+            for what, function in (("signal", model.signal), ("Jacobian", model.jacobian)):
+                try:
+                    result = function(values, times * stretch)
+                except InputError:
+                    _require(stretch != 1, f"model {model.name} refuses the times {times.tolist()}")
+                    continue
                 _require(bool(result.isfinite().all()), f"{what} of model {model.name} {where}, times x {stretch:g}, is not finite")
 
 

@@ -94,6 +94,8 @@ def fit(
     kind = signal_type(flat if inside.all() else flat[:, inside], signal)
     if kind == "complex" and chosen.phase_evolves:
         kind = "magnitude"
+    if kind == "magnitude" and chosen.needs_sign:
+        raise InputError("images", f"are magnitudes, and model {chosen.name} needs their sign", "give complex or signed images")
     deviation = _checked_sigma(sigma, images.shape)
     status = _usable(flat, deviation, inside, times, len(chosen.parameters))
     _check_positive(deviation, status == Status.OK)

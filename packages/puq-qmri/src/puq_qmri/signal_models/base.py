@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -99,8 +102,7 @@ class SignalModel(ABC):
         def column(index: int) -> Tensor:
             direction = torch.zeros_like(parameters)
             direction[..., index] = 1
-            derivative: Tensor = torch.func.jvp(lambda p: self.signal(p, times), (parameters,), (direction,))[1]
-            return derivative
+            return derivative_along(lambda p: self.signal(p, times), parameters, direction)
 
         return torch.stack([column(index) for index in range(len(self.parameters))], dim=-1)
 
@@ -116,9 +118,8 @@ class SignalModel(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Numbers of the sequence of this instance, by name; those of a dataclass."""
-        if not dataclasses.is_dataclass(self):
-            return {}
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        made: Any = self
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(made) if f.init} if dataclasses.is_dataclass(made) else {}
 
     def __str__(self) -> str:
         return self.name
@@ -172,6 +173,21 @@ class SeparableModel(SignalModel):
         self, constant: Float[Tensor, "*voxels"], coefficients: Float[Tensor, "*voxels linear"]
     ) -> Float[Tensor, "*voxels parameter"]:
         """Physical parameters from the time constant and the coefficients."""
+
+
+def derivative_along(function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor) -> Tensor:
+    """Derivative of a function of a tensor in one direction, by forward-mode automatic differentiation."""
+    _prepare_forward_mode()
+    derivative: Tensor = torch.func.jvp(function, (at,), (direction,))[1]
+    return derivative
+
+
+@cache
+def _prepare_forward_mode() -> None:
+    """The first forward derivative of a process compiles torch's own scripts, and torch warns about that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 
 def decay(constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]) -> Float[Tensor, "*voxels contrast"]:

@@ -9,9 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from puq_qmri.signal_models.base import Parameter, SeparableModel, decay, decay_slope
-
-_M0 = Parameter(name="m0", map_name="M0map", unit="a.u.", lower=0.0, upper=float("inf"))
-_T1 = Parameter(name="t1", map_name="T1map", unit="s", lower=1e-2, upper=10.0, typical=(0.05, 5.0))
+from puq_qmri.signal_models.quantities import M0, T1
 
 
 class InversionRecovery(SeparableModel):
@@ -27,8 +25,8 @@ class InversionRecovery(SeparableModel):
     source: ClassVar[str] = "Barral et al. 2010, doi 10.1002/mrm.22497"
     times_key: ClassVar[str] = "ti"
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        _M0,
-        _T1,
+        M0,
+        T1,
         Parameter(name="inversion", map_name="inversionmap", unit="1", lower=0.0, upper=float("inf"), typical=(1.0, 2.0)),
     )
     changes_sign: ClassVar[bool] = True
@@ -74,13 +72,17 @@ class InversionRecovery(SeparableModel):
 
 
 class PerfectInversionRecovery(SeparableModel):
-    """Two-parameter inversion recovery ``s(TI) = M0 (1 - 2 exp(-TI / T1))``: perfect inversion, full recovery."""
+    """Two-parameter inversion recovery ``s(TI) = M0 (1 - 2 exp(-TI / T1))``: perfect inversion, full recovery.
+
+    A subclass may change `depth`, the 2 of the formula.
+    """
 
     name: ClassVar[str] = "ir2"
     summary: ClassVar[str] = "M0 (1 - 2 exp(-TI/T1))"
     source: ClassVar[str] = "Hahn 1949, doi 10.1103/PhysRev.76.145"
     times_key: ClassVar[str] = "ti"
-    parameters: ClassVar[tuple[Parameter, ...]] = (_M0, _T1)
+    parameters: ClassVar[tuple[Parameter, ...]] = (M0, T1)
+    depth: ClassVar[float] = 2.0
     changes_sign: ClassVar[bool] = True
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 1
@@ -90,26 +92,27 @@ class PerfectInversionRecovery(SeparableModel):
     ) -> Float[Tensor, "*voxels contrast"]:
         """Signal of each contrast."""
         m0, t1 = parameters.unbind(-1)
-        return m0[..., None] * (1 - 2 * decay(t1, times))
+        return m0[..., None] * (1 - self.depth * decay(t1, times))
 
     def jacobian(
         self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]
     ) -> Float[Tensor, "*voxels contrast parameter"]:
-        """``1 - 2 e`` and ``-2 M0 TI/T1^2 e`` with ``e = exp(-TI/T1)``."""
+        """``1 - d e`` and ``-d M0 TI/T1^2 e`` with ``e = exp(-TI/T1)`` and the depth ``d``."""
         m0, t1 = parameters.unbind(-1)
-        return torch.stack([1 - 2 * decay(t1, times), -2 * (m0 / t1)[..., None] * decay_slope(t1, times)], dim=-1)
+        slope = -self.depth * (m0 / t1)[..., None] * decay_slope(t1, times)
+        return torch.stack([1 - self.depth * decay(t1, times), slope], dim=-1)
 
     def basis(
         self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
     ) -> Float[Tensor, "*voxels contrast linear"]:
         """The recovery."""
-        return (1 - 2 * decay(constant, times))[..., None]
+        return (1 - self.depth * decay(constant, times))[..., None]
 
     def basis_slope(
         self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
     ) -> Float[Tensor, "*voxels contrast linear"]:
         """Its derivative."""
-        return -2 * decay_slope(constant, times)[..., None]
+        return -self.depth * decay_slope(constant, times)[..., None]
 
     def assemble(
         self, constant: Float[Tensor, "*voxels"], coefficients: Float[Tensor, "*voxels linear"]

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from puq_qmri.signal_models.base import Parameter, SeparableModel, decay, decay_slope
+from puq_qmri.signal_models.quantities import M0, T2
 
 
 class MonoExponentialT2(SeparableModel):
@@ -22,10 +23,7 @@ class MonoExponentialT2(SeparableModel):
     summary: ClassVar[str] = "M0 exp(-TE/T2)"
     source: ClassVar[str] = "Hahn 1950, doi 10.1103/PhysRev.80.580"
     times_key: ClassVar[str] = "te"
-    parameters: ClassVar[tuple[Parameter, ...]] = (
-        Parameter(name="m0", map_name="M0map", unit="a.u.", lower=0.0, upper=float("inf")),
-        Parameter(name="t2", map_name="T2map", unit="s", lower=1e-3, upper=5.0, typical=(0.01, 1.0)),
-    )
+    parameters: ClassVar[tuple[Parameter, ...]] = (M0, T2)
     nonlinear: ClassVar[int] = 1
     n_linear: ClassVar[int] = 1
 
@@ -70,7 +68,7 @@ class MonoExponentialT2Star(MonoExponentialT2):
     summary: ClassVar[str] = "M0 exp(-TE/T2*)"
     source: ClassVar[str] = "Chavhan et al. 2009, doi 10.1148/rg.295095034"
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        MonoExponentialT2.parameters[0],
+        M0,
         Parameter(name="t2star", map_name="T2starmap", unit="s", lower=1e-4, upper=5.0, typical=(1e-3, 0.5)),
     )
     phase_evolves: ClassVar[bool] = True
@@ -84,7 +82,8 @@ class OffsetT2(SeparableModel):
     source: ClassVar[str] = "Milford et al. 2015, doi 10.1371/journal.pone.0145255"
     times_key: ClassVar[str] = "te"
     parameters: ClassVar[tuple[Parameter, ...]] = (
-        *MonoExponentialT2.parameters,
+        M0,
+        T2,
         Parameter(name="offset", map_name="offsetmap", unit="a.u.", lower=-float("inf"), upper=float("inf")),
     )
     amplitude: ClassVar[int | None] = None
