@@ -414,3 +414,28 @@ def test_a_bids_sidecar_of_a_vendor_is_read(data_root):
     assert images.data.shape == (4, 6, 64, 64)
     assert images.times["te"] == pytest.approx([0.03] * 4)
     assert images.times["flip_angle"] == pytest.approx([math.radians(52)] * 4)
+
+
+def test_the_time_between_excitations_goes_before_that_between_preparations(tmp_path):
+    facts = {"RepetitionTime": 5.0, "RepetitionTimeExcitation": 0.007, "RepetitionTimePreparation": 5.0, "NumberShots": [60, 80]}
+    write_nifti(tmp_path / "a.nii", np.ones((2, 3, 4), np.float32), np.diag([1e-3, 1e-3, 1e-3, 1]), sidecar=facts)
+    found = read_nifti(tmp_path / "a.nii")
+    assert found.times["tr"].tolist() == [0.007]
+    assert found.meta["RepetitionTimePreparation"] == 5.0
+    assert found.meta["NumberShots"] == [60, 80]
+
+
+def test_b_values_beside_an_image_are_in_si_units(tmp_path):
+    affine = np.diag([1e-3, 1e-3, 1e-3, 1])
+    write_nifti(tmp_path / "dwi.nii.gz", np.ones((3, 2, 3, 4), np.float32), affine)
+    (tmp_path / "dwi.bval").write_text("0 500\n1000\n")
+    assert read_nifti(tmp_path / "dwi.nii.gz").times["b_value"].tolist() == [0, 5e8, 1e9]
+    assert "b_value" not in read_nifti(tmp_path / "dwi.nii.gz", times={}).times
+
+
+@pytest.mark.parametrize("text", ["0 500", "0 500 nan", "0 -5 1000", "0 500 many", "0 500 1000\xb2", ""])
+def test_b_values_that_are_not_one_number_for_each_image_are_refused(tmp_path, text):
+    write_nifti(tmp_path / "dwi.nii", np.ones((3, 2, 3, 4), np.float32), np.diag([1e-3, 1e-3, 1e-3, 1]))
+    (tmp_path / "dwi.bval").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"dwi\.bval: holds .*; give"):
+        read_nifti(tmp_path / "dwi.nii")

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from medcore.errors import InputError
 
-TIME_KEYS = ("te", "ti", "tr", "flip_angle")
-"""Keys of ``times``: echo, inversion and repetition time in seconds, flip angle in radians."""
+TIME_KEYS = ("te", "ti", "tr", "flip_angle", "b_value")
+"""Keys of ``times``: echo, inversion and repetition time in seconds, flip angle in radians, b-value in s/m^2."""
 
 _LONGEST = {"te": 1.0, "ti": 30.0, "tr": 60.0}
-_WORDS = {"te": "echo time", "ti": "inversion time", "tr": "repetition time", "flip_angle": "flip angle"}
+_WORDS = {"te": "echo time", "ti": "inversion time", "tr": "repetition time", "flip_angle": "flip angle", "b_value": "b-value"}
 
 
 def checked_times(times: Mapping[str, Any], n_contrasts: int, what: str | Path) -> dict[str, NDArray[np.float64]]:
@@ -98,7 +98,7 @@ class ImageSeries:
     affine
         Shape (4, 4), maps the voxel index (x, y, z, 1) to RAS+ scanner coordinates in metres.
     times
-        Any of ``te``, ``ti``, ``tr`` in seconds and ``flip_angle`` in radians, each of shape (contrast,).
+        Any of ``te``, ``ti``, ``tr`` in seconds, ``flip_angle`` in radians and ``b_value`` in s/m^2, each of shape (contrast,).
     meta
         Further facts about the measurement; never patient identifiers.
     repairs

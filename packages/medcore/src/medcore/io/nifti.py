@@ -20,7 +20,7 @@ from medcore.io.guard import foreign_errors
 from medcore.io.images import ImageSeries, check_seconds, checked_affine, checked_times
 from medcore.io.nifti_file import read_content
 from medcore.io.nifti_header import NiftiHeader
-from medcore.io.sidecar import read_json, sidecar_meta, sidecar_path, sidecar_times
+from medcore.io.sidecar import b_values, read_json, sidecar_meta, sidecar_path, sidecar_times
 
 _ENTITY = re.compile(r"_(echo|inv|flip)-(\d+)(?=[_.])")
 
@@ -32,7 +32,7 @@ def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> I
     ----------
     path
         ``.nii``, ``.hdr`` or ``.img`` (either half of a pair), plain or ``.gz``, NIfTI-1 or NIfTI-2 of either byte order. A JSON file
-        of the same name beside it gives the times.
+        of the same name beside it gives the times, a ``.bval`` file the b-values.
     times
         Times in seconds and flip angles in radians, instead of those of the sidecar.
 
@@ -54,7 +54,7 @@ def read_nifti(path: str | Path, *, times: Mapping[str, Any] | None = None) -> I
     sidecar = sidecar_path(path)
     stated = read_json(sidecar) if sidecar.exists() else {}
     if times is None:
-        times = sidecar_times(stated, len(data), sidecar)
+        times = sidecar_times(stated, len(data), sidecar) | b_values(path, len(data))
     else:
         times = checked_times(times, len(data), path)
         check_seconds(times, path)

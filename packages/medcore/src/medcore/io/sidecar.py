@@ -21,7 +21,8 @@ MAX_BYTES = 4 << 20
 _KEYS = {
     "te": ("EchoTime",),
     "ti": ("InversionTime",),
-    "tr": ("RepetitionTime", "RepetitionTimeExcitation"),
+    # RepetitionTime beside it may be the time between preparations, as in MP2RAGE.
+    "tr": ("RepetitionTimeExcitation", "RepetitionTime"),
     "flip_angle": ("FlipAngle",),
 }
 _META = {
@@ -31,6 +32,8 @@ _META = {
     "sequence": "PulseSequenceType",
     "units": "Units",
 }
+_SEQUENCE = ("RepetitionTimePreparation", "NumberShots", "InversionEfficiency")
+"""Numbers of a sequence that come into ``meta`` under their BIDS names, times in seconds."""
 _ESTIMATED = {"EstimationReference", "EstimationAlgorithm"}
 _HINT = "correct the sidecar"
 
@@ -88,4 +91,36 @@ def sidecar_times(content: dict[str, Any], n_contrasts: int, path: Path) -> dict
 
 def sidecar_meta(content: dict[str, Any]) -> dict[str, Any]:
     """The facts of a sidecar that identify nobody."""
-    return {key: content[name] for key, name in _META.items() if isinstance(content.get(name), (str, int, float))}
+    numbers = {name: content[name] for name in _SEQUENCE if _are_numbers(content.get(name))}
+    return numbers | {key: content[name] for key, name in _META.items() if isinstance(content.get(name), (str, int, float))}
+
+
+def b_values(image: Path, n_contrasts: int) -> dict[str, NDArray[np.float64]]:
+    """The b-values of a ``.bval`` file beside an image, in s/m^2 (the file has s/mm^2, separated by blanks); none without one.
+
+    Raises
+    ------
+    InputError
+        If it holds something else than one number that is not negative for each contrast.
+    """
+    path = sidecar_path(image).with_suffix(".bval")
+    if not path.is_file():
+        return {}
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise InputError(path, f"has {size} bytes, more than {MAX_BYTES}", "give one b-value for each image")
+    try:
+        values = np.array(path.read_text(encoding="ascii").split(), dtype=np.float64)
+    except ValueError as error:  # a UnicodeDecodeError is one too
+        raise InputError(path, "holds something else than numbers", "give b-values in s/mm^2, separated by blanks") from error
+    if values.shape != (n_contrasts,) or not (np.isfinite(values).all() and (values >= 0).all()):
+        raise InputError(
+            path, f"holds {values.size} b-values for {n_contrasts} images", "give one that is not negative for each image"
+        )
+    return {"b_value": 1e6 * values}
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether it is one number, or a list of them."""
+    values = value if isinstance(value, list) and value else [value]
+    return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
