@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medcore.atomic import atomic_directory
-from medcore.io import write_ismrmrd
+from medcore.io import KSpace, write_ismrmrd
 from medcore.provenance import RunRecord
 from medcore.report import Report
 from puq_qmri.evaluation import Evaluation, evaluate
 from puq_qmri.pipeline import PipelineSettings, reconstruct_and_fit
+from puq_qmri.reconstruction import ReconstructionSettings
 from puq_qmri.report import agreement_section, coverage_line, evaluation_report, maps_report
 from puq_qmri.results import REPORT, read_maps, write_result, write_truth
 from puq_qmri.simulation import SimulationSettings, simulate
+from puq_qmri.training.ranges import HELD_OUT_SEED
 
-EVALUATION = "evaluation"
-"""Folder with the comparison of maps and truth."""
+MAPS, EVALUATION = "maps", "evaluation"
+"""Folders with the maps and with their comparison with the truth; those of other ways have their name behind."""
+BESIDE = "cg-sense"
+"""The way that assumes nothing about contrasts, for comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +32,27 @@ class DemoPart:
     name: str
     title: str
     evaluations: list[Evaluation]
+    beside: list[Evaluation]
 
 
 def parts(seed: int) -> dict[str, SimulationSettings]:
-    """The measurements: default settings but for the sampling and a smaller matrix.
+    """The measurements: default settings but for the sampling and a smaller matrix, objects and coils that nothing was trained on.
 
-    Lines at twice the speed are what coils alone can separate, so that noise is the main error of ``cg-sense``. Spokes at four times
-    the speed leave aliasing as well, which no interval made from noise contains.
+    At four times the speed coils alone leave aliasing, which no interval made from noise contains.
     """
+    held_out = HELD_OUT_SEED + seed
     return {
-        "t2": SimulationSettings(model="t2", trajectory="cartesian", size=96, acceleration=2.0, seed=seed),
-        "t1": SimulationSettings(model="t1", size=96, trajectory="radial", seed=seed),
+        "t2": SimulationSettings(model="t2", trajectory="cartesian", size=96, seed=held_out),
+        "t1": SimulationSettings(model="t1", trajectory="radial", size=96, seed=held_out),
+    }
+
+
+def ways(seed: int) -> dict[str, PipelineSettings]:
+    """By the end of the folders' names: what a scan gets by itself, and :data:`BESIDE` with propagated noise."""
+    coils = ReconstructionSettings(method=BESIDE)
+    return {
+        "": PipelineSettings(seed=seed),
+        f"-{BESIDE}": PipelineSettings(reconstruction=coils, uncertainty="pseudo-replica", seed=seed),
     }
 
 
@@ -48,7 +62,8 @@ def run_demo(output: str | Path, *, seed: int = 0, force: bool = False, say: Cal
     Parameters
     ----------
     output
-        Folder to be written; in it ``t2`` and ``t1``, each with ``scan.h5``, ``scan_truth``, ``maps`` and ``evaluation``.
+        Folder to be written; in it ``t2`` and ``t1``, each with ``scan.h5``, ``scan_truth``, ``maps`` and ``evaluation``, and the last
+        two once more for the way they are compared with.
     seed
         Of subjects, sampling, noise and replicas.
     force
@@ -76,30 +91,45 @@ def _part(folder: Path, name: str, simulation: SimulationSettings, say: Callable
     folder.mkdir()
     say(f"{title}: simulating")
     kspace, truth = simulate(simulation)
-    settings = PipelineSettings(seed=simulation.seed)
-    record = RunRecord(command="puq-qmri demo", settings={"simulation": simulation, "pipeline": settings}, seed=simulation.seed)
+    record = RunRecord(command="puq-qmri demo", settings={"simulation": simulation}, seed=simulation.seed)
     write_ismrmrd(folder / "scan.h5", kspace)
     write_truth(folder / "scan_truth", truth, kspace, record)
-    say(f"{title}: reconstructing, measuring the noise, fitting")
+    found = {end: _maps(folder, end, title, kspace, simulation, settings, say) for end, settings in ways(simulation.seed).items()}
+    return DemoPart(name=name, title=title, evaluations=found[""], beside=found[f"-{BESIDE}"])
+
+
+def _maps(
+    folder: Path,
+    end: str,
+    title: str,
+    kspace: KSpace,
+    simulation: SimulationSettings,
+    settings: PipelineSettings,
+    say: Callable[[str], None],
+) -> list[Evaluation]:
+    """Maps of one way, and how they agree with the truth."""
+    record = RunRecord(command="puq-qmri demo", settings={"simulation": simulation, "pipeline": settings}, seed=simulation.seed)
     images, maps = reconstruct_and_fit(kspace, settings)
+    record.extra = images.summary()
+    way = f"{images.facts['method']}, {images.facts['uncertainty']}"
     write_result(
-        folder / "maps",
+        folder / f"{MAPS}{end}",
         record,
-        page=lambda content: maps_report(title, maps, images.series, content, sigma=images.deviation, images=images),
+        page=lambda content: maps_report(f"{title}: {way}", maps, images.series, content, sigma=images.deviation, images=images),
         series=images.series,
         maps=maps,
         images=images,
     )
-    say(f"{title}: comparing with the truth")
-    estimate, reference = read_maps(folder / "maps"), read_maps(folder / "scan_truth")
-    estimate, reference = (dataclasses.replace(m, source=w) for m, w in ((estimate, "maps"), (reference, "simulated truth")))
+    say(f"{title}: reconstructed and fitted ({way}), comparing with the truth")
+    estimate, reference = read_maps(folder / f"{MAPS}{end}"), read_maps(folder / "scan_truth")
+    estimate, reference = (dataclasses.replace(m, source=w) for m, w in ((estimate, way), (reference, "simulated truth")))
     found = evaluate(estimate, reference)
     write_result(
-        folder / EVALUATION,
+        folder / f"{EVALUATION}{end}",
         record,
         page=lambda content: evaluation_report(f"{title}: agreement with the truth", estimate, reference, found, content),
     )
-    return DemoPart(name=name, title=title, evaluations=found)
+    return found
 
 
 def overview(done: list[DemoPart], record: dict[str, object]) -> Report:
@@ -110,10 +140,14 @@ def overview(done: list[DemoPart], record: dict[str, object]) -> Report:
             page.status(*coverage_line(found))
     for part in done:
         agreement_section(page, part.title, part.evaluations)
-        page.text(f"Pages: {part.name}/maps/{REPORT} (the maps) and {part.name}/{EVALUATION}/{REPORT} (errors, calibration).")
+        agreement_section(page, f"{part.title}: {BESIDE} with propagated noise, for comparison", part.beside)
+        for end in ("", f"-{BESIDE}"):
+            maps, errors = (f"{part.name}/{folder}{end}/{REPORT}" for folder in (MAPS, EVALUATION))
+            page.text(f"Pages: {maps} (the maps) and {errors} (errors, calibration).")
     return page.provenance(record)
 
 
-def main_results(part: DemoPart) -> list[Evaluation]:
-    """Of the relaxation time, in all voxels and in those of one tissue."""
-    return [found for found in part.evaluations if found.map_name == f"{part.name.upper()}map"]
+def main_results(part: DemoPart, *, beside: bool = False) -> list[Evaluation]:
+    """Of the relaxation time, in all voxels and in those of one tissue; `beside`: those of the way for comparison."""
+    evaluations = part.beside if beside else part.evaluations
+    return [found for found in evaluations if found.map_name == f"{part.name.upper()}map"]
