@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 import re
 import subprocess
@@ -70,3 +71,10 @@ def test_the_record_is_json_and_complete(tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", found["started"])
     assert found["wall_time_s"] >= 0
     assert "medcore" in found["versions"]
+
+
+def test_an_infinite_setting_is_written_as_a_word(tmp_path):
+    settings = {"snr": math.inf, "bounds": (-math.inf, 0.5), "inner": {"none": math.nan}}
+    RunRecord(command="x", settings=settings).write(tmp_path)
+    found = json.loads((tmp_path / RUN_FILE).read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found["settings"] == {"snr": "inf", "bounds": ["-inf", 0.5], "inner": {"none": "nan"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -82,7 +83,7 @@ class RunRecord:
 
     def as_dict(self, exit_state: str = "complete") -> dict[str, Any]:
         """The record as plain values, with the wall time until now."""
-        settings: Mapping[str, Any] = to_mapping(self.settings)
+        settings: Mapping[str, Any] = _without_infinities(to_mapping(self.settings))
         return {
             "command": self.command,
             "exit_state": exit_state,
@@ -102,3 +103,12 @@ class RunRecord:
         record = self.as_dict(exit_state)
         write_json(Path(folder) / RUN_FILE, record)
         return record
+
+
+def _without_infinities(value: Any) -> Any:
+    """Numbers that JSON does not know, as words: a setting may be infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _without_infinities(item) for key, item in value.items()}
+    return [_without_infinities(item) for item in value] if isinstance(value, list | tuple) else value
