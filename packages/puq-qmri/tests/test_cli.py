@@ -21,6 +21,7 @@ import pytest
 from medcore.atomic import verify_directory
 from medcore.io import read_ismrmrd, read_nifti, write_nifti
 from puq_qmri.results import read_maps
+from puq_qmri.simulation import SimulationSettings, simulate
 
 Call = Callable[..., SimpleNamespace]
 PROGRAM = [sys.executable, "-c", "from puq_qmri.cli import main; main()"]
@@ -251,6 +252,110 @@ def test_equal_seeds_give_equal_files_and_other_seeds_others(puq: Call, tmp_path
     a, b, c = (read_ismrmrd(tmp_path / f"{n}.h5").data for n in "abc")
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+class TestSimulateOptions:
+    def test_every_setting_of_the_simulation_is_reached(self, puq: Call, tmp_path: Path) -> None:
+        words = (
+            "--trajectory",
+            "jittered",
+            "--anatomy",
+            "shapes",
+            "--coil-geometry",
+            "loops",
+            "--te",
+            "0.01,0.03,0.06",
+            "--snr",
+            "inf",
+        )
+        done = puq("simulate", "-o", tmp_path / "scan.h5", *SMALL, *words, "--accelerations", "1.5 2,3", "--json")
+        assert done.code == 0, done.err
+        found = read_ismrmrd(tmp_path / "scan.h5")
+        expected, truth = simulate(
+            SimulationSettings(
+                size=24,
+                n_coils=2,
+                trajectory="jittered",
+                anatomy="shapes",
+                coils="loops",
+                times=(0.01, 0.03, 0.06),
+                snr=float("inf"),
+                accelerations=(1.5, 2.0, 3.0),
+            )
+        )
+        np.testing.assert_array_equal(found.mask, expected.mask)
+        np.testing.assert_allclose(found.data, expected.data, atol=1e-6)
+        assert found.noise is None
+        np.testing.assert_allclose(found.mask.mean(axis=(1, 2, 3)), [1 / 1.5, 1 / 2, 1 / 3], rtol=0.01)
+        np.testing.assert_array_equal(read_maps(tmp_path / "scan_truth").maps["T2map"], truth.maps["t2"])
+        settings = json.loads((tmp_path / "scan_truth" / "run.json").read_text())["settings"]
+        assert (settings["coils"], settings["accelerations"], settings["snr"]) == ("loops", [1.5, 2.0, 3.0], "inf")
+
+    @pytest.mark.parametrize(
+        ("words", "match"),
+        [
+            (("--accelerations", "2,x"), r"--accelerations: is '2,x', which are not numbers; give one number for each contrast"),
+            (("--accelerations", "2,3"), r"accelerations of the contrasts: are \[2.0, 3.0\] for 8 contrasts"),
+            (
+                ("--accelerations", "2,2", "--te", "0.01,0.1", "--trajectory", "radial"),
+                r"for radial sampling; give one acceleration",
+            ),
+            (("--coil-geometry", "loop"), r"'loop' is not one of 'birdcage', 'random-birdcage', 'loops'"),
+        ],
+        ids=str,
+    )
+    def test_bad_options_are_one_line(self, puq: Call, tmp_path: Path, words: tuple[str, ...], match: str) -> None:
+        done = puq("simulate", "-o", tmp_path / "scan.h5", *words)
+        assert done.code == 2
+        assert done.err.count("\n") == 1
+        assert re.search(match, done.err), done.err
+        assert not list(tmp_path.iterdir())
+
+
+class TestDensityAndBackEnd:
+    @pytest.fixture
+    def scan(self, puq: Call, tmp_path: Path) -> Path:
+        words = ("--size", 48, "--coils", 4, "--acceleration", 1, "--te", "0.01,0.05,0.1", "--trajectory", "radial")
+        assert puq("simulate", "-o", tmp_path / "scan.h5", *words, "-q").code == 0
+        return tmp_path / "scan.h5"
+
+    def test_the_kind_is_used_and_recorded(self, puq: Call, scan: Path) -> None:
+        images = {}
+        for kind in ("pipe-menon", "voronoi", "radial"):
+            output = scan.parent / kind
+            done = puq("recon", scan, "-o", output, "--density", kind, "--method", "adjoint", "--uncertainty", "none", "-q")
+            assert done.code == 0, done.err
+            assert json.loads((output / "run.json").read_text())["settings"]["reconstruction"]["density"] == kind
+            images[kind] = read_nifti(output / "part-mag_images.nii.gz").data
+        inside = np.isfinite(read_maps(scan.parent / "scan_truth").maps["T2map"])
+        first = images["pipe-menon"][:, inside]
+        for kind in ("voronoi", "radial"):
+            assert 1e-3 < np.linalg.norm(images[kind][:, inside] - first) / np.linalg.norm(first) < 0.15
+
+    @pytest.mark.parametrize("command", ["recon", "run"])
+    def test_what_does_not_fit_is_one_line(self, puq: Call, scan: Path, command: str) -> None:
+        assert puq("simulate", "-o", scan.parent / "lines.h5", *SMALL, "-q").code == 0
+        cases = [
+            (scan, ("--backend", "cufinufft"), r"NUFFT back end cufinufft: got a trajectory on cpu; use a CUDA device"),
+            (scan, ("--density", "wheel"), r"'wheel' is not one of 'pipe-menon', 'voronoi', 'radial'"),
+            (scan, ("--density", "radial", "--method", "unrolled"), r"--density radial: is not for method unrolled"),
+            (scan.parent / "lines.h5", ("--density", "radial"), r"lies on a grid, density compensation radial is for trajectories"),
+        ]
+        for file, words, match in cases:
+            method = () if "--method" in words else ("--method", "cg-sense")
+            done = puq(command, file, "-o", scan.parent / "out", *words, *method)
+            assert done.code == 2
+            assert re.search(match, done.err), done.err
+            assert not (scan.parent / "out").exists()
+
+
+def test_every_back_end_is_offered() -> None:
+    from typing import get_args
+
+    from puq_qmri import choices, options
+    from puq_qmri.operators.nufft import BACKENDS
+
+    assert get_args(get_args(options.Backend)[0]) == BACKENDS == choices.BACKENDS
 
 
 # Processes of their own, real files.

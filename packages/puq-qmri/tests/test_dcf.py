@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medcore.errors import InputError
-from puq_qmri.dcf import pipe_menon, radial_ramp, voronoi
+from medcore.errors import ConfigError, InputError
+from puq_qmri.dcf import density_compensation, pipe_menon, radial_ramp, voronoi
 from puq_qmri.operators import Nufft
 from puq_qmri.trajectory import radial, spiral
 
@@ -105,7 +105,9 @@ def test_agrees_with_sigpy():
 
 @pytest.mark.parametrize("shape", [(1, 4, 8, 3), (1, 4, 1, 2)])
 def test_the_ramp_is_for_planar_spokes(shape):
-    with pytest.raises(InputError, match="radial trajectory: has shape"):
+    with pytest.raises(
+        InputError, match="radial density compensation: is for straight spokes in a plane, the trajectory has the shape"
+    ):
         radial_ramp(np.zeros(shape, np.float32), (1, 8, 8))
 
 
@@ -176,3 +178,45 @@ def test_cells_of_contrasts_are_independent():
 def test_points_must_enclose_something(traj, message):
     with pytest.raises(InputError, match=message):
         voronoi(traj, (1, 8, 8) if traj.shape[-1] == 2 else (8, 8, 8))
+
+
+def bent(traj):
+    return traj + 0.3 * np.sin(traj)[..., ::-1] * [1, 0]
+
+
+UNFIT = {
+    "spiral": (spiral(1, 16, 256, n_turns=2.0), r"contrast 0 has a spoke \(\d+\) that is bent or unevenly sampled"),
+    "bent": (bent(radial(1, 20, 64)), r"bent or unevenly sampled"),
+    "of several lengths": (radial(1, 20, 64) * np.linspace(0.8, 1, 20)[:, None, None], r"bent or unevenly sampled"),
+    "one point": (np.zeros((1, 4, 8, 2)), r"has spokes of one point"),
+    "from the centre outwards": (radial(1, 20, 64)[:, :, 32:], r"has a spoke \(\d+\) whose middle is not the centre"),
+    "beside the centre": (0.8 * radial(1, 20, 64) + [0.5, 0], r"whose middle is not the centre"),
+    "a fan in the second contrast": (
+        np.concatenate([radial(1, 20, 64), radial(1, 200, 64)[:, np.argsort((111.246 * np.arange(200)) % 180)[:20]]]),
+        r"contrast 1 leaves an angle of 16\d degrees without a spoke",
+    ),
+    "in space": (np.zeros((1, 20, 64, 3)), r"for straight spokes in a plane, the trajectory has the shape \(1, 20, 64, 3\)"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_the_ramp_is_refused_for_what_is_no_even_star_of_spokes(name):
+    traj, match = UNFIT[name]
+    with pytest.raises(InputError, match=rf"^radial density compensation: .*{match}; use Pipe-Menon or Voronoi"):
+        radial_ramp(traj.astype(np.float32), (1, 32, 32))
+
+
+@given(st.integers(1, 300), st.integers(8, 64), st.floats(0, 0.4), st.integers(0, 100))
+def test_the_ramp_is_for_every_golden_angle_scan_with_some_gradient_delay(spokes, samples, delay, seed):
+    traj = radial(2, spokes, samples)
+    moved = traj + delay * 2 * np.pi / samples * np.random.default_rng(seed).choice([-1, 1], (2, spokes, 1, 1)) * [1, 0]
+    weights = radial_ramp(moved.clip(-np.pi, np.pi).astype(np.float32), (1, 32, 32))
+    np.testing.assert_allclose(weights.sum(), radial_ramp(traj, (1, 32, 32)).sum(), rtol=0.05)
+
+
+def test_kinds_by_name():
+    traj = radial(1, 20, 64)
+    for kind, function in {"pipe-menon": pipe_menon, "voronoi": voronoi, "radial": radial_ramp}.items():
+        np.testing.assert_array_equal(density_compensation(kind, traj, (1, 32, 32)), function(traj, (1, 32, 32)))
+    with pytest.raises(ConfigError, match=r"density compensation 'vornoi': is not one of .*; did you mean 'voronoi'\?"):
+        density_compensation("vornoi", traj, (1, 32, 32))

@@ -10,6 +10,7 @@ import typer
 from medcore import commandline
 from medcore.commandline import Invocation
 from puq_qmri.commands import (
+    chosen_ways,
     finite_or_none,
     fit_facts,
     given_times,
@@ -24,12 +25,15 @@ from puq_qmri.commands import (
 )
 from puq_qmri.devices import checked_device
 from puq_qmri.options import (
+    Accelerations,
     Backend,
     CalibrationFile,
     Coils,
     Components,
+    DensityKind,
     Device,
     Discrepancy,
+    Geometry,
     Iterations,
     KeepOversampling,
     Method,
@@ -41,6 +45,7 @@ from puq_qmri.options import (
     Slice,
     Te,
     Ti,
+    Trajectory,
     Uncertainty,
     Weights,
 )
@@ -56,7 +61,7 @@ def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
     import torch
 
     from medcore.atomic import check_writable
-    from puq_qmri.demo import EVALUATION, main_results, parts, run_demo
+    from puq_qmri.demo import BESIDE, EVALUATION, MAPS, main_results, parts, run_demo
     from puq_qmri.results import REPORT
 
     if run.dry_run:
@@ -69,14 +74,17 @@ def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
     for part in done:
         run.say()
         run.say(f"{part.title}:")
-        for found in main_results(part):
-            facts = results.setdefault(part.name, {})[found.region] = found.as_dict()
-            region = "voxels of one tissue" if found.region == "pure" else "all voxels"
-            run.say(
-                f"  {region:<21} median error {100 * facts['median_relative_error']:.1f} %, bias {1e3 * facts['bias']:+.1f} ms, "
-                f"95 % intervals hold the truth in {100 * facts['coverage']:.1f} % of {found.voxels - found.missing}"
-            )
-    pages = [output / REPORT, *(output / p.name / f / REPORT for p in done for f in ("maps", EVALUATION))]
+        for beside in (False, True):
+            for found in main_results(part, beside=beside):
+                facts = results.setdefault(f"{part.name}-{BESIDE}" if beside else part.name, {})[found.region] = found.as_dict()
+                region = "voxels of one tissue" if found.region == "pure" else "all voxels"
+                run.say(
+                    f"  {BESIDE + ', ' if beside else ''}{region}: median error {100 * facts['median_relative_error']:.1f} %, "
+                    f"bias {1e3 * facts['bias']:+.1f} ms, "
+                    f"95 % intervals hold the truth in {100 * facts['coverage']:.1f} % of {found.voxels - found.missing}"
+                )
+    folders = [f"{name}{end}" for end in ("", f"-{BESIDE}") for name in (MAPS, EVALUATION)]
+    pages = [output / REPORT, *(output / p.name / folder / REPORT for p in done for folder in folders)]
     run.say()
     run.say("\n".join(f"page: {page}" for page in pages))
     return {"output": str(output), "results": results, "reports": [str(p) for p in pages]}
@@ -89,14 +97,20 @@ def simulate(
         Path, typer.Option("-o", "--output", help="ISMRMRD file to be written; the truth goes to <name>_truth beside it.")
     ],
     model: Annotated[Literal["t2", "t1"], typer.Option(help="Spin echoes or inversion recovery.")] = "t2",
-    trajectory: Annotated[Literal["cartesian", "radial", "spiral"], typer.Option(help="Sampling.")] = "cartesian",
+    trajectory: Trajectory = "cartesian",
     acceleration: Annotated[
         float, typer.Option(min=1, help="Nyquist number of lines, spokes or interleaves over number measured.")
     ] = 4,
+    accelerations: Accelerations = None,
     size: Annotated[int, typer.Option(min=16, max=1024, help="Edge of the image matrix.")] = 128,
     coils: Annotated[int, typer.Option(min=1, max=64, help="Receive coils.")] = 8,
-    snr: Annotated[float, typer.Option(help="Mean signal of the brightest contrast over noise, fully sampled.")] = 50,
-    anatomy: Annotated[str, typer.Option(help="Digital phantom, for example brain.")] = "brain",
+    coil_geometry: Geometry = "birdcage",
+    snr: Annotated[
+        float, typer.Option(help="Mean signal of the brightest contrast over noise, fully sampled; inf: no noise.")
+    ] = 50,
+    anatomy: Annotated[
+        str, typer.Option(help="Digital phantom: brain, knee, abdomen, ... (an unknown name lists all), or shapes: random ones.")
+    ] = "brain",
     field_strength: Annotated[float, typer.Option(help="Tesla.")] = 3.0,
     te: Te = None,
     ti: Ti = None,
@@ -105,7 +119,7 @@ def simulate(
     from medcore.atomic import check_writable
     from medcore.io import write_ismrmrd
     from medcore.provenance import RunRecord
-    from puq_qmri.inputs import check_times, parse_times
+    from puq_qmri.inputs import check_times, parse_numbers, parse_times
     from puq_qmri.results import truth_folder, write_truth
     from puq_qmri.simulation import SimulationSettings
     from puq_qmri.simulation import simulate as measure
@@ -119,14 +133,19 @@ def simulate(
         field_strength=field_strength,
         trajectory=trajectory,
         acceleration=acceleration,
+        accelerations=parse_numbers(accelerations, "--accelerations", "one number for each contrast, for example 2,4,4,6"),
         n_coils=coils,
+        coils=coil_geometry,
         snr=snr,
         seed=run.seed,
     )
     beside = truth_folder(output)
     if run.dry_run:
         return say_plan(
-            run, [], f"a {model} measurement of {anatomy}, {trajectory}, acceleration {acceleration:g}", [output, beside]
+            run,
+            [],
+            f"a {model} measurement of {anatomy}, {trajectory}, acceleration {accelerations or acceleration}",
+            [output, beside],
         )
     record = RunRecord(command="puq-qmri simulate", settings=settings, seed=run.seed)
     for path in (output, beside):
@@ -151,9 +170,9 @@ def recon(
     run: Invocation,
     scans: Scans,
     output: Output,
-    method: Method = "cg-sense",
+    method: Method = "auto",
     model: Annotated[str | None, typer.Option(help="Signal model of subspace and unrolled; by default that of the times.")] = None,
-    uncertainty: Uncertainty = "pseudo-replica",
+    uncertainty: Uncertainty = "auto",
     replicas: Replicas = 32,
     passes: Passes = 100,
     weights: Weights = None,
@@ -163,6 +182,7 @@ def recon(
     components: Components = None,
     discrepancy: Discrepancy = None,
     backend: Backend = "auto",
+    density: DensityKind = "pipe-menon",
     coils: Coils = 0,
     keep_oversampling: KeepOversampling = False,
     slice_index: Slice = None,
@@ -176,7 +196,15 @@ def recon(
     from puq_qmri.report import images_report
     from puq_qmri.results import write_result
 
-    chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
+    chosen = reconstruction_settings(
+        method=method,
+        max_iterations=iterations,
+        regularisation=regularisation,
+        components=components,
+        discrepancy=discrepancy,
+        backend=backend,
+        density=density,
+    )
     settings = pipeline_settings(
         run,
         chosen,
@@ -193,7 +221,7 @@ def recon(
     record = start_record(run, "recon", settings, scans, output)
     kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
     if run.dry_run:
-        return say_plan(run, scans, f"images of {kspace.n_contrasts} contrasts by {method}, uncertainty {uncertainty}", [output])
+        return say_plan(run, scans, f"images of {kspace.n_contrasts} contrasts by {chosen_ways(settings, kspace)}", [output])
     images = reconstruct_images(kspace, settings, progress=replica_progress(run))
     record.extra = images.summary()
     title = f"Images of {scans[0].name}"
@@ -274,8 +302,8 @@ def run_command(
     scans: Scans,
     output: Output,
     model: Annotated[str | None, typer.Option(help="Signal model; by default t2 for echo times, ir for inversion times.")] = None,
-    method: Method = "cg-sense",
-    uncertainty: Uncertainty = "pseudo-replica",
+    method: Method = "auto",
+    uncertainty: Uncertainty = "auto",
     replicas: Replicas = 32,
     passes: Passes = 100,
     weights: Weights = None,
@@ -285,6 +313,7 @@ def run_command(
     components: Components = None,
     discrepancy: Discrepancy = None,
     backend: Backend = "auto",
+    density: DensityKind = "pipe-menon",
     coils: Coils = 0,
     keep_oversampling: KeepOversampling = False,
     slice_index: Slice = None,
@@ -298,7 +327,15 @@ def run_command(
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
 
-    chosen = reconstruction_settings(method, iterations, regularisation, components, discrepancy, backend)
+    chosen = reconstruction_settings(
+        method=method,
+        max_iterations=iterations,
+        regularisation=regularisation,
+        components=components,
+        discrepancy=discrepancy,
+        backend=backend,
+        density=density,
+    )
     settings = pipeline_settings(
         run,
         chosen,
@@ -316,7 +353,7 @@ def run_command(
     kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
     name = resolve_model(model, kspace)
     if run.dry_run:
-        return say_plan(run, scans, f"images by {method}, uncertainty {uncertainty}, fit of model {name}", [output])
+        return say_plan(run, scans, f"images by {chosen_ways(settings, kspace)}, fit of model {name}", [output])
     images, result = reconstruct_and_fit(kspace, settings, progress=replica_progress(run))
     facts = {**fit_facts(result, images.series, None, images.deviation), "reconstruction": images.summary()}
     record.extra = facts
@@ -402,7 +439,7 @@ def calibrate(
     from puq_qmri.imaging import PipelineSettings
 
     settings = PipelineSettings(
-        reconstruction=reconstruction_settings(method, None, None, None, None, "auto"),
+        reconstruction=reconstruction_settings(method=method),
         uncertainty=uncertainty,
         weights=tuple(weights or ()),
         n_replicas=replicas,

@@ -34,24 +34,11 @@ def is_empty(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def reconstruction_settings(
-    method: Any,
-    iterations: int | None,
-    regularisation: float | None,
-    components: int | None,
-    discrepancy: float | None,
-    backend: Any,
-) -> ReconstructionSettings:
-    """Settings with the options that were given; the others keep their own defaults."""
+def reconstruction_settings(**given: Any) -> ReconstructionSettings:
+    """Settings with the options that were given; those that are None keep their own defaults."""
     from puq_qmri.reconstruction import ReconstructionSettings
 
-    given: dict[str, Any] = {
-        "max_iterations": iterations,
-        "regularisation": regularisation,
-        "components": components,
-        "discrepancy": discrepancy,
-    }
-    return ReconstructionSettings(method=method, backend=backend, **{k: v for k, v in given.items() if v is not None})
+    return ReconstructionSettings(**{key: value for key, value in given.items() if value is not None})
 
 
 def pipeline_settings(run: Invocation, reconstruction: ReconstructionSettings, *, device: str, **chosen: Any) -> PipelineSettings:
@@ -59,6 +46,14 @@ def pipeline_settings(run: Invocation, reconstruction: ReconstructionSettings, *
     from puq_qmri.pipeline import PipelineSettings
 
     return PipelineSettings(reconstruction=reconstruction, seed=run.seed, device=checked_device(device), **chosen)
+
+
+def chosen_ways(settings: PipelineSettings, kspace: Any) -> str:
+    """Method and uncertainty in words, after the choice that ``auto`` leaves to the scan."""
+    from puq_qmri.pipeline import image_model, settled
+
+    found = settled(settings, kspace, image_model(settings, kspace))
+    return f"{found.reconstruction.method}, uncertainty {found.uncertainty}"
 
 
 def given_times(te: str | None, ti: str | None) -> dict[str, tuple[float, ...]]:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 
 from medcore.errors import InputError
+from medcore.plugins import unknown_name
+from puq_qmri.choices import DENSITIES
 
 _SAME = 1e-5
 """Radians within which two samples are one point measured twice; a cell of 512 voxels an axis is a thousand times wider."""
@@ -22,6 +24,38 @@ _FACETS = 24
 """Sides of the hull, the nearest ones, that may cut a cell."""
 _ESTIMATE = 64
 """FFTW's quick way to plan."""
+_STRAIGHT = 0.5
+"""Distances between samples by which they may lie beside a straight spoke, as they do where gradients lag."""
+_CENTRED = 3
+"""Distances between samples by which the two ends of a spoke may differ in their distance from the centre."""
+_GAP = 4
+"""Mean angles between spokes that lie between two neighbours at most; the golden angle leaves 2, a random choice of its spokes 3."""
+
+
+def density_compensation(
+    kind: str, traj: NDArray[np.float32], matrix: Sequence[int]
+) -> Float32[np.ndarray, "contrast spoke sample"]:
+    """The weights of one kind, see :func:`pipe_menon`, :func:`voronoi` and :func:`radial_ramp`.
+
+    Parameters
+    ----------
+    kind
+        ``pipe-menon`` and ``voronoi`` are for every trajectory in two or three dimensions, ``radial`` for spokes in a plane.
+    traj
+        (contrast, spoke, sample, dim) in radians per sample.
+    matrix
+        Image matrix (z, y, x).
+
+    Raises
+    ------
+    ConfigError
+        If there is no such kind.
+    InputError
+        If the kind does not fit the trajectory.
+    """
+    if kind not in DENSITIES:
+        raise unknown_name("density compensation", kind, list(DENSITIES))
+    return {"pipe-menon": pipe_menon, "voronoi": voronoi, "radial": radial_ramp}[kind](traj, matrix)
 
 
 def pipe_menon(
@@ -96,16 +130,49 @@ def radial_ramp(traj: NDArray[np.float32], matrix: Sequence[int]) -> Float32[np.
     Raises
     ------
     InputError
-        If the trajectory is not two-dimensional, or has spokes of one sample.
+        If the trajectory is not two-dimensional, has spokes of one sample, or is no such set of spokes.
     """
     if traj.shape[-1] != 2 or traj.shape[2] < 2:
-        raise InputError("radial trajectory", f"has shape {traj.shape}", "give (contrast, spoke, 2 or more samples, 2)")
+        raise InputError(
+            "radial density compensation",
+            f"is for straight spokes in a plane, the trajectory has the shape {traj.shape}",
+            "use Pipe-Menon or Voronoi density compensation, or give (contrast, spoke, 2 or more samples, 2)",
+        )
     points = traj.astype(np.float64)
+    for contrast, spokes in enumerate(points):
+        if fault := _not_radial(spokes):
+            raise InputError(
+                "radial density compensation",
+                f"is for even spokes through the centre, the trajectory of contrast {contrast} {fault}",
+                "use Pipe-Menon or Voronoi density compensation",
+            )
     spacing = np.linalg.norm(np.diff(points, axis=2), axis=-1).mean(axis=(1, 2))[:, None, None]
     area = np.pi * spacing * np.maximum(np.linalg.norm(points, axis=-1), 2 / np.pi**2 * spacing) / traj.shape[1]
     cell = (2 * np.pi) ** 2 / float(np.prod(matrix))
     weights: NDArray[np.float32] = (area / cell).astype(np.float32)
     return weights
+
+
+def _not_radial(spokes: Float[np.ndarray, "spoke sample 2"]) -> str | None:
+    """What keeps the spokes of one contrast from being straight, centred and evenly spread, if anything does."""
+    ends = spokes[:, -1] - spokes[:, 0]
+    steps = ends / (spokes.shape[1] - 1)
+    spacing = float(np.linalg.norm(steps, axis=-1).mean())
+    if not spacing > 0:
+        return "has spokes of one point"
+    ideal = spokes[:, :1] + steps[:, None] * np.arange(spokes.shape[1])[None, :, None]
+    off = np.linalg.norm(spokes - ideal, axis=-1).max(axis=1)
+    uneven = np.abs(np.linalg.norm(steps, axis=-1) / spacing - 1)
+    if not off.max() <= _STRAIGHT * spacing or not uneven.max() < 0.05:
+        return f"has a spoke ({int(np.maximum(off, uneven * spacing).argmax())}) that is bent or unevenly sampled"
+    shift = np.linalg.norm(spokes[:, 0] + spokes[:, -1], axis=-1)
+    if not shift.max() <= _CENTRED * spacing:
+        return f"has a spoke ({int(shift.argmax())}) whose middle is not the centre"
+    angles = np.sort(np.arctan2(ends[:, 0], ends[:, 1]) % np.pi)
+    gap = float(np.diff(angles, append=angles[0] + np.pi).max())
+    if gap > _GAP * np.pi / len(spokes):
+        return f"leaves an angle of {np.rad2deg(gap):.0f} degrees without a spoke"
+    return None
 
 
 def voronoi(traj: NDArray[np.float32], matrix: Sequence[int]) -> Float32[np.ndarray, "contrast spoke sample"]:

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from puq_qmri.choices import Backend as BackendName
+from puq_qmri.choices import CoilGeometry, Density, Sampling
+
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
 Scans = Annotated[
     list[Path],
@@ -19,9 +22,9 @@ Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice, 
 Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
 Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
-Method = Annotated[Literal["cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
+Method = Annotated[Literal["auto", "cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
 Uncertainty = Annotated[
-    Literal["pseudo-replica", "learned", "mc-dropout", "ensemble", "none"],
+    Literal["auto", "pseudo-replica", "learned", "mc-dropout", "ensemble", "none"],
     typer.Option(help="How the deviations of the images are found: their noise, or with trained weights all of their error."),
 ]
 Passes = Annotated[int, typer.Option(min=2, help="Passes of mc-dropout.")]
@@ -51,4 +54,20 @@ Coils = Annotated[int, typer.Option(min=0, help="Compress to so many virtual coi
 KeepOversampling = Annotated[
     bool, typer.Option("--keep-oversampling", help="Keep the field of view that was measured, not only what the file asks for.")
 ]
-Backend = Annotated[Literal["auto", "finufft", "torchkbnufft"], typer.Option(help="Non-uniform Fourier transform.")]
+Backend = Annotated[
+    BackendName, typer.Option(help="Non-uniform Fourier transform; cufinufft needs --device cuda and the extra cuda.")
+]
+DensityKind = Annotated[
+    Density,
+    typer.Option(
+        "--density", help="Weights of the samples of a trajectory; radial: the analytic ones of even spokes through the centre."
+    ),
+]
+Trajectory = Annotated[Sampling, typer.Option(help="Sampling: random lines or random points of a grid, spokes, or spirals.")]
+Geometry = Annotated[
+    CoilGeometry,
+    typer.Option(
+        "--coil-geometry", help="A regular ring of coils, rings at random places, or random loops of wire around the object."
+    ),
+]
+Accelerations = Annotated[str | None, typer.Option(help="One acceleration for each contrast, separated by commas; on a grid only.")]

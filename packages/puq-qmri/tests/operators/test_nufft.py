@@ -325,7 +325,7 @@ def test_the_back_end_follows_the_device_and_what_is_installed(monkeypatch):
 
 def test_cufinufft_needs_a_cuda_device():
     with pytest.raises(
-        InputError, match="NUFFT back end cufinufft: got a trajectory on cpu; move it to a CUDA device or use finufft"
+        InputError, match=r"NUFFT back end cufinufft: got a trajectory on cpu; use a CUDA device \(--device cuda\), or .* finufft"
     ):
         Nufft(torch.zeros(1, 2, 4, 2), (1, 8, 8), 1, backend="cufinufft")
 

@@ -356,3 +356,46 @@ class TestMeasuredBrain:
             reconstructor = Reconstructor(kspace=again, csm=full.csm, settings=ReconstructionSettings(method=method))
             errors[method] = nrmse(reconstructor.images(again), full.own.images)
         return errors
+
+
+class TestDensity:
+    KINDS = ("pipe-menon", "voronoi", "radial")
+
+    @pytest.mark.parametrize(("method", "bar", "ratio"), [("adjoint", 0.05, 1.3), ("cg-sense", 0.01, 1.05)])
+    def test_kinds_agree_on_a_fully_sampled_star_of_spokes(self, method, bar, ratio):
+        kspace, truth, csm, inside = simulated(trajectory="radial")
+        found = [
+            reconstruct(kspace, ReconstructionSettings(method=method, density=kind), csm=csm).images.numpy() for kind in self.KINDS
+        ]
+        errors = [nrmse(images, truth.images, inside) for images in found]
+        assert max(errors) < ratio * min(errors)
+        for images in found[1:]:
+            assert 0 < nrmse(images, found[0], inside) < bar
+
+    def test_coil_maps_are_estimated_with_the_same_weights(self):
+        kspace, _, _, inside = simulated(trajectory="radial", snr=50.0, acceleration=2.0)
+        found = [Reconstructor(kspace=kspace, settings=ReconstructionSettings(density=kind)).csm for kind in self.KINDS]
+        for maps in found[1:]:
+            assert not np.array_equal(maps, found[0])
+            assert nrmse(maps, found[0], inside) < 0.02
+
+    @pytest.mark.parametrize("trajectory", ["cartesian", "spiral"])
+    def test_what_does_not_fit_is_refused(self, trajectory):
+        kspace, _, _, _ = simulated(trajectory=trajectory)
+        problem = {
+            "cartesian": "lies on a grid, density compensation radial is for trajectories; leave it out",
+            "spiral": "is for even spokes through the centre, .*; use Pipe-Menon or Voronoi",
+        }[trajectory]
+        with pytest.raises(InputError, match=problem):
+            Reconstructor(kspace=kspace, settings=ReconstructionSettings(density="radial"))
+
+    def test_networks_are_refused(self):
+        with pytest.raises(ConfigError, match=r"--density voronoi: is not for method unrolled"):
+            ReconstructionSettings(method="unrolled", density="voronoi")
+
+
+def test_a_back_end_that_is_not_there_is_refused_before_anything_is_computed(monkeypatch):
+    kspace, _, _, _ = simulated(trajectory="radial")
+    monkeypatch.setattr("puq_qmri.reconstruction.reconstructor.density_compensation", lambda *_: pytest.fail("too late"))
+    with pytest.raises(InputError, match=r"NUFFT back end cufinufft: got a trajectory on cpu; use a CUDA device"):
+        Reconstructor(kspace=kspace, settings=ReconstructionSettings(backend="cufinufft"))

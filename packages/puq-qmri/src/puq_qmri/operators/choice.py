@@ -5,15 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from typing import Literal
 
 import torch
 
 from medcore.errors import InputError, MissingExtraError
+from puq_qmri.choices import BACKENDS, Backend
 from puq_qmri.operators.engines import Cufinufft, Engine, Finufft, TorchKbNufft
-
-Backend = Literal["auto", "finufft", "cufinufft", "torchkbnufft"]
-BACKENDS: tuple[Backend, ...] = ("auto", "finufft", "cufinufft", "torchkbnufft")
 
 
 @functools.cache
@@ -46,7 +43,11 @@ def choose_backend(backend: str, device: torch.device) -> Backend:
         return "cufinufft" if device.type == "cuda" and has_cufinufft() else "torchkbnufft"
     if backend == "cufinufft":
         if device.type != "cuda":
-            raise InputError("NUFFT back end cufinufft", f"got a trajectory on {device}", "move it to a CUDA device or use finufft")
+            raise InputError(
+                "NUFFT back end cufinufft",
+                f"got a trajectory on {device}",
+                "use a CUDA device (--device cuda), or the back end finufft",
+            )
         if not has_cufinufft():
             raise MissingExtraError("cufinufft", "puq-qmri[cuda]", "NUFFT back end cufinufft")
     return next(name for name in BACKENDS if name == backend)

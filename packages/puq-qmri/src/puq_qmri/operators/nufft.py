@@ -17,8 +17,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from medcore.errors import InputError
+from puq_qmri.choices import BACKENDS, Backend
 from puq_qmri.operators.base import Expansion, LinearOperator, Mask
-from puq_qmri.operators.choice import BACKENDS, Backend, choose_backend, convolution_pays, make_engine
+from puq_qmri.operators.choice import choose_backend, convolution_pays, make_engine
 from puq_qmri.operators.engines import Engine
 from puq_qmri.operators.toeplitz import SubspaceToeplitz, Toeplitz, kernel_spectrum, subspace_spectrum
 

@@ -16,13 +16,15 @@ from torch import Tensor
 from medcore.errors import ConfigError, InputError
 from medcore.io.kspace import KSpace
 from puq_qmri.csm import espirit
-from puq_qmri.dcf import pipe_menon
+from puq_qmri.dcf import density_compensation
 from puq_qmri.operators import LinearOperator, Mask, acquisition
+from puq_qmri.operators.choice import choose_backend
 from puq_qmri.reconstruction.basis import temporal_basis
 from puq_qmri.reconstruction.linear import Reconstruction, conjugate_gradients, repeat_course
 from puq_qmri.reconstruction.settings import ReconstructionSettings
 from puq_qmri.reconstruction.subspace import SubspaceSolver
-from puq_qmri.signal_models import get_model
+from puq_qmri.signal_models import SignalModel
+from puq_qmri.signal_models.sequence import model_for
 from puq_qmri.uncertainty import noise_level_or_zero
 
 NUFFT_EPS = 1e-4
@@ -58,7 +60,8 @@ class Reconstructor:
     Raises
     ------
     InputError
-        If coil maps do not fit, or cannot be estimated; or if the measurement lacks the times that the model needs.
+        If coil maps do not fit, or cannot be estimated; if the density compensation or the back end is not for such a measurement;
+        or if it lacks the times that the model needs.
     ConfigError
         If ``subspace`` is asked for without a model, or the method is a network.
     """
@@ -67,12 +70,13 @@ class Reconstructor:
     settings: ReconstructionSettings = field(default_factory=ReconstructionSettings)
     csm: NDArray[np.complex64] | None = None
     device: str | torch.device = "cpu"
-    model: str | None = None
+    model: str | SignalModel | None = None
 
     def __post_init__(self) -> None:
-        if self.settings.method == "unrolled":
-            raise ConfigError("method unrolled", "is a network", "use puq_qmri.imaging.estimate, or puq_qmri.networks")
-        dcf = None if self.kspace.traj is None else pipe_menon(self.kspace.traj, self.kspace.matrix)
+        if self.settings.method in {"unrolled", "auto"}:
+            what = "is a network" if self.settings.method == "unrolled" else "may be a network"
+            raise ConfigError(f"method {self.settings.method}", what, "use puq_qmri.imaging.estimate")
+        dcf = self._density()
         maps = espirit(self.kspace, dcf=dcf) if self.csm is None else self.csm
         self.csm = maps
         self.operator = acquisition(self.kspace, maps, backend=self.settings.backend, eps=NUFFT_EPS, device=self.device)
@@ -84,6 +88,18 @@ class Reconstructor:
         if self.settings.method == "subspace":
             self._basis, self.real_images = self._components()
 
+    def _density(self) -> NDArray[np.float32] | None:
+        """Weights of the samples; what cannot be used is refused before anything is computed."""
+        settings, traj = self.settings, self.kspace.traj
+        if traj is not None:
+            choose_backend(settings.backend, torch.device(self.device))
+            return density_compensation(settings.density, traj, self.kspace.matrix)
+        if settings.density != "pipe-menon":
+            raise InputError(
+                self.kspace.source, f"lies on a grid, density compensation {settings.density} is for trajectories", "leave it out"
+            )
+        return None
+
     real_images: bool = field(default=False, init=False)
     """Whether all contrasts share one phase, along which all their noise lies."""
 
@@ -91,7 +107,7 @@ class Reconstructor:
         """Temporal basis, and whether the contrasts share a phase."""
         if self.model is None:
             raise ConfigError("--method subspace", "has no signal model", "name one with --model")
-        model = get_model(self.model)
+        model = model_for(self.model, self.kspace)
         if model.times_key not in self.kspace.times:
             raise InputError(self.kspace.source, f"states no {model.times_key}, which model {self.model} needs", "give the times")
         live = self.kspace.measured
@@ -276,7 +292,7 @@ def reconstruct(
     *,
     csm: NDArray[np.complex64] | None = None,
     device: str | torch.device = "cpu",
-    model: str | None = None,
+    model: str | SignalModel | None = None,
 ) -> Reconstruction:
     """Images of one measurement; see :class:`Reconstructor` for many with the same sampling."""
     return Reconstructor(kspace=kspace, settings=settings or ReconstructionSettings(), csm=csm, device=device, model=model)(kspace)

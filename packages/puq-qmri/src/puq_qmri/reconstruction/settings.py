@@ -8,11 +8,11 @@ from typing import Literal
 
 from medcore.errors import ConfigError
 from medcore.plugins import unknown_name
-from puq_qmri.operators.nufft import BACKENDS, Backend
+from puq_qmri.choices import BACKENDS, DENSITIES, Backend, Density
 from puq_qmri.reconstruction.basis import BASES, BasisKind
 from puq_qmri.reconstruction.regularisers import REGULARISERS, SHRINKAGES, RegulariserKind, Shrinkage
 
-Method = Literal["adjoint", "cg-sense", "subspace", "unrolled"]
+Method = Literal["auto", "adjoint", "cg-sense", "subspace", "unrolled"]
 METHODS: dict[str, str] = {
     "adjoint": "density-compensated adjoint, coils combined; no iteration",
     "cg-sense": "least squares by conjugate gradients with coil maps (Pruessmann et al. 2001)",
@@ -28,7 +28,7 @@ class ReconstructionSettings:
     Attributes
     ----------
     method
-        One of :data:`METHODS`; ``unrolled`` is done by :mod:`puq_qmri.networks`.
+        One of :data:`METHODS`, or ``auto``; ``unrolled`` and ``auto`` are done by :mod:`puq_qmri.imaging`.
     max_iterations
         Most conjugate-gradient steps.
     tolerance
@@ -40,7 +40,10 @@ class ReconstructionSettings:
         where errors were 1.1 to 2.3 times the propagated noise, the rest being what regularisation leaves unresolved; 0.02 gave
         a slightly smaller error at acceleration 2, and errors of 1.3 to 3.9 times the noise.
     backend
-        Non-uniform Fourier transform: ``auto``, ``finufft`` or ``torchkbnufft``.
+        Non-uniform Fourier transform: one of :data:`~puq_qmri.choices.BACKENDS`, see :class:`~puq_qmri.operators.Nufft`.
+    density
+        Weights of the samples of a trajectory, in the reconstruction and in the estimate of coil maps:
+        :func:`~puq_qmri.dcf.density_compensation`.
     components, basis
         Number of temporal components of ``subspace`` (0: as many as the model's signals need and the samples
         determine) and how they are chosen; see :func:`puq_qmri.reconstruction.basis.temporal_basis`. On simulated brains and abdomens
@@ -61,6 +64,7 @@ class ReconstructionSettings:
     tolerance: float = 2e-3
     regularisation: float = 0.005
     backend: Backend = "auto"
+    density: Density = "pipe-menon"
     components: int = 0
     basis: BasisKind = "svd"
     regulariser: RegulariserKind = "wavelet"
@@ -68,10 +72,18 @@ class ReconstructionSettings:
     discrepancy: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        if self.method not in {"auto", *METHODS}:
             raise unknown_name("reconstruction method", self.method, list(METHODS))
         if self.backend not in BACKENDS:
             raise unknown_name("NUFFT back end", self.backend, list(BACKENDS))
+        if self.density not in DENSITIES:
+            raise unknown_name("density compensation", self.density, list(DENSITIES))
+        if self.method == "unrolled" and self.density != "pipe-menon":
+            raise ConfigError(
+                f"--density {self.density}",
+                "is not for method unrolled, which was trained with pipe-menon",
+                "choose another method",
+            )
         if self.max_iterations < 1 or not 0 < self.tolerance < 1 or not 0 <= self.regularisation < math.inf:
             raise ConfigError(
                 "reconstruction settings",

@@ -15,6 +15,7 @@ from medcore.datasets.phantoms import ANATOMIES, Phantom, relaxation_phantom
 from medcore.errors import ConfigError
 from medcore.io.kspace import KSpace
 from medcore.plugins import unknown_name
+from puq_qmri.choices import SAMPLINGS, CoilGeometry, Sampling
 from puq_qmri.operators import acquisition
 from puq_qmri.signal_models import get_model
 from puq_qmri.simulation.coils import COILS, coil_maps
@@ -24,7 +25,7 @@ from puq_qmri.trajectory import cartesian_mask, jittered_mask, radial, spiral
 DEFAULT_TE = (0.010, 0.025, 0.040, 0.055, 0.070, 0.090, 0.115, 0.150)
 DEFAULT_TI = (0.05, 0.15, 0.35, 0.70, 1.20, 2.00, 3.00, 5.00)
 MODELS = ("t2", "t1")
-TRAJECTORIES = ("cartesian", "jittered", "radial", "spiral")
+TRAJECTORIES = SAMPLINGS
 SHAPES = "shapes"
 """Name of the object of random shapes, beside the anatomies of :mod:`medcore.datasets.phantoms`."""
 N_NOISE = 4096
@@ -70,11 +71,11 @@ class SimulationSettings:
     anatomy: str = "brain"
     size: int = 128
     field_strength: float = 3.0
-    trajectory: Literal["cartesian", "jittered", "radial", "spiral"] = "cartesian"
+    trajectory: Sampling = "cartesian"
     acceleration: float = 4.0
     accelerations: tuple[float, ...] = ()
     n_coils: int = 8
-    coils: Literal["birdcage", "random-birdcage", "loops"] = "birdcage"
+    coils: CoilGeometry = "birdcage"
     snr: float = 50.0
     seed: int = 0
 
