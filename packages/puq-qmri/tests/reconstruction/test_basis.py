@@ -85,3 +85,18 @@ def test_a_model_without_a_single_time_constant_is_refused():
 
     with pytest.raises(InputError, match="model odd: has no dictionary of one time constant; choose --method cg-sense"):
         temporal_basis(Odd(), np.array(DEFAULT_TE))
+
+
+@pytest.mark.parametrize(
+    ("model", "times", "constants"),
+    [
+        (get_model("vfa", tr=0.015), np.deg2rad([2.0, 5.0, 10.0, 15.0, 20.0, 30.0]), (0.3, 1.0, 3.0)),
+        (get_model("adc"), np.array([0.0, 2e8, 5e8, 8e8, 1e9]), (0.5e-9, 1e-9, 3e-9)),
+    ],
+    ids=["vfa", "adc"],
+)
+def test_what_differs_between_contrasts_need_not_be_a_time(model, times, constants):
+    basis = temporal_basis(model, times).double()
+    signals = model.basis(torch.tensor(constants, dtype=torch.float64), torch.as_tensor(times))[..., 0]
+    assert basis.shape[1] < len(times)
+    assert float(((signals - signals @ basis @ basis.T).norm(dim=1) / signals.norm(dim=1)).max()) < 0.1

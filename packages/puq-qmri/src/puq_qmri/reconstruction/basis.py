@@ -16,8 +16,6 @@ from puq_qmri.signal_models import SeparableModel, SignalModel
 BasisKind = Literal["svd", "cramer-rao"]
 BASES: tuple[BasisKind, ...] = ("svd", "cramer-rao")
 _N_CONSTANTS = 300
-_SHORTEST, _LONGEST = 1 / 50, 20.0
-"""Time constants of the dictionary, in units of the longest time."""
 _LOSS = 1e-3
 
 
@@ -54,9 +52,8 @@ def temporal_basis(
         raise InputError(f"model {model.name}", "has no dictionary of one time constant", "choose --method cg-sense")
     if n_components is not None and not 1 <= n_components <= len(times):
         raise ConfigError("components", f"are {n_components} for {len(times)} contrasts", "give at most one for each contrast")
-    constant, longest = model.parameters[model.nonlinear], float(np.max(times))
-    low, high = max(constant.lower, longest * _SHORTEST), min(constant.upper, longest * _LONGEST)
-    grid, at = torch.as_tensor(np.geomspace(low, high, _N_CONSTANTS)), torch.as_tensor(times, dtype=torch.float64)
+    at = torch.as_tensor(times, dtype=torch.float64)
+    grid = torch.as_tensor(np.geomspace(*model.plausible(at), _N_CONSTANTS))
     signals = model.basis(grid, at)
     columns = [signals]
     if kind == "cramer-rao":
