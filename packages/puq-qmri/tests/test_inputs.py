@@ -13,13 +13,16 @@ from puq_qmri.inputs import (
     ImageOptions,
     check_times,
     choose_model,
+    open_b1,
     open_deviation,
     open_images,
     open_mask,
     open_scan,
     parse_times,
     resolve_model,
+    with_repetition_time,
 )
+from puq_qmri.signal_models.sequence import parse_settings
 from puq_qmri.simulation import SimulationSettings, simulate
 
 TE = (0.01, 0.03, 0.06)
@@ -175,8 +178,8 @@ def test_times_that_choose_no_model_are_refused(times: dict[str, tuple[float, ..
 
 
 def test_a_model_needs_its_times() -> None:
-    assert resolve_model(None, series(te=TE)) == "t2"
-    assert resolve_model("t2star", series(te=TE)) == "t2star"
+    assert str(resolve_model(None, series(te=TE))) == "t2"
+    assert str(resolve_model("t2star", series(te=TE))) == "t2star"
     with pytest.raises(InputError, match=r"states no ti, which model ir needs; give --ti in seconds"):
         resolve_model("ir", series(te=TE))
     with pytest.raises(InputError, match=r"has 2 different ti, and model ir estimates 3 parameters"):
@@ -185,3 +188,91 @@ def test_a_model_needs_its_times() -> None:
         resolve_model("t22", series(te=TE))
     with pytest.raises(InputError, match=r"looks like milliseconds"):
         resolve_model("t2", series(te=(10.0, 20.0, 30.0)))
+
+
+ANGLES = (0.05, 0.2, 0.4)
+
+
+def test_angles_and_b_values_choose_a_model_where_no_time_varies() -> None:
+    assert choose_model({"flip_angle": ANGLES, "te": (0.003,) * 3}, "x") == "vfa"
+    assert choose_model({"b_value": (0.0, 5e8, 1e9)}, "x") == "adc"
+    assert choose_model({"te": TE, "flip_angle": ANGLES}, "x") == "t2"
+    with pytest.raises(InputError, match=r"varies in flip angle and b-value; name a model"):
+        choose_model({"flip_angle": ANGLES, "b_value": (0.0, 5e8, 1e9)}, "x")
+
+
+def test_settings_come_from_options_or_from_what_the_images_state() -> None:
+    stated = series(flip_angle=ANGLES, tr=(0.015,) * 3)
+    assert resolve_model("vfa", stated).settings() == {"tr": 0.015}
+    assert resolve_model(None, stated, {"tr": 0.02}).settings() == {"tr": 0.02}
+    assert resolve_model("vfa", with_repetition_time(series(flip_angle=ANGLES), 0.03)).settings() == {"tr": 0.03}
+    with pytest.raises(ConfigError, match=r"needs tr \(repetition time in s\); give --tr, or RepetitionTimeExcitation"):
+        resolve_model("vfa", series(flip_angle=ANGLES))
+    with pytest.raises(InputError, match=r"memory: has tr of 0.01 to 0.02; give one with --tr"):
+        resolve_model("vfa", series(flip_angle=ANGLES, tr=(0.01, 0.02, 0.02)))
+    with pytest.raises(ConfigError, match=r"model 't2': has no setting 'tr'; its settings: none"):
+        resolve_model("t2", series(te=TE), {"tr": 0.02})
+    with pytest.raises(
+        InputError, match=r"states no flip_angle, which model vfa needs; give --flip-angle in degrees, or a sidecar"
+    ):
+        resolve_model("vfa", series(te=TE, tr=(0.015,) * 3))
+
+
+@pytest.mark.parametrize(
+    ("tr", "match"), [(0.0, r"--tr: is 0; give seconds"), (float("nan"), r"is nan"), (3000.0, r"milliseconds")]
+)
+def test_an_impossible_repetition_time_is_refused(tr: float, match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        with_repetition_time(series(flip_angle=ANGLES), tr)
+
+
+@pytest.mark.parametrize(("shots", "expected"), [([60, 80], (60, 80)), (141, (70, 71))])
+def test_an_mp2rage_finds_its_numbers_in_the_sidecar(shots: object, expected: tuple[int, int]) -> None:
+    meta = {"RepetitionTimePreparation": 5.0, "NumberShots": shots, "InversionEfficiency": 0.95}
+    data = np.ones((2, 1, 2, 2), np.complex64)
+    times = {"ti": (2.7, 0.8), "flip_angle": (0.09, 0.07), "tr": (0.007, 0.007)}
+    found = ImageSeries(data=data, affine=AFFINE, times=times, meta=meta, source="memory")
+    settings = resolve_model("mp2rage", found).settings()
+    assert settings.pop("flip_angles") == pytest.approx((0.07, 0.09))
+    assert settings == {"tr": 0.007, "tr_preparation": 5.0, "n_shots": expected, "inversion_efficiency": 0.95}
+
+
+def test_settings_are_numbers_by_name() -> None:
+    assert parse_settings(["t1=1.2", " n_shots = 60, 80"]) == {"t1": 1.2, "n_shots": (60.0, 80.0)}
+    for text in ("t1", "t1=", "=3", "t1=long", "t1=1;2"):
+        with pytest.raises(ConfigError, match=r"--setting: is .*; give NAME=VALUE"):
+            parse_settings([text])
+    with pytest.raises(ConfigError, match=r"--setting: gives t1 twice"):
+        parse_settings(["t1=1", "t1=2"])
+
+
+def test_a_b1_map_is_a_ratio(tmp_path: Path) -> None:
+    for name, values in (("ratio", 0.9), ("percent", 90.0), ("nothing", 0.0)):
+        write_nifti(tmp_path / f"{name}.nii", np.full((2, 4, 5), values, np.float32), AFFINE)
+    assert open_b1(tmp_path / "ratio.nii", series()).shape == (2, 4, 5)
+    for name, middle in (("percent", "90"), ("nothing", "0")):
+        with pytest.raises(InputError, match=rf"{name}.nii: has a median of {middle}, which is no flip angle over the nominal"):
+            open_b1(tmp_path / f"{name}.nii", series())
+
+
+def bids(root: Path, suffix: str, images: list[tuple[str, np.ndarray, dict[str, object]]]) -> Path:
+    folder = root / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    (root / "dataset_description.json").write_text('{"Name": "made", "BIDSVersion": "1.10.0"}')
+    for name, data, sidecar in images:
+        write_nifti(folder / f"sub-01_{name}_{suffix}.nii.gz", data.astype(np.float32), AFFINE, sidecar=sidecar)
+    return root
+
+
+def test_a_bids_collection_names_its_model_and_settings(tmp_path: Path) -> None:
+    facts = {"PulseSequenceType": "SPGR", "RepetitionTimeExcitation": 0.005}
+    images = [(f"flip-{i}", np.full((2, 4, 5), 10.0), {**facts, "FlipAngle": a}) for i, a in ((1, 3), (2, 15))]
+    found, _ = open_images([bids(tmp_path / "vfa", "VFA", images)])
+    assert str(resolve_model(None, found)) == "vfa"
+    assert resolve_model(None, found).settings() == {"tr": 0.005}
+    megre = [(f"echo-{i}", np.ones((2, 4, 5)), {"EchoTime": te}) for i, te in enumerate(TE, 1)]
+    root = bids(tmp_path / "megre", "MEGRE", megre)
+    assert str(resolve_model(None, open_images([root])[0])) == "t2star"
+    assert str(resolve_model("t2", open_images([root], ImageOptions(subject="01", suffix="MEGRE"))[0])) == "t2"
+    with pytest.raises(InputError, match=r"participant '02'"):
+        open_images([root], ImageOptions(subject="02"))

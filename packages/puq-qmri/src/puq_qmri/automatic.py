@@ -6,7 +6,7 @@ from typing import Literal
 
 from medcore.io.kspace import KSpace
 from puq_qmri.networks.weights import shipped
-from puq_qmri.signal_models import SeparableModel, get_model
+from puq_qmri.signal_models import SeparableModel, SignalModel, find_model
 from puq_qmri.uncertainty import noise_level_or_zero, sampled_fractions
 
 JOINT: Literal["unrolled", "subspace"] = "unrolled"
@@ -22,7 +22,7 @@ def is_complete(kspace: KSpace) -> bool:
     return bool(len(measured)) and float(measured.min()) >= _COMPLETE
 
 
-def automatic_method(kspace: KSpace, model: str | None) -> Literal["cg-sense", "unrolled", "subspace"]:
+def automatic_method(kspace: KSpace, model: str | SignalModel | None) -> Literal["cg-sense", "unrolled", "subspace"]:
     """:data:`JOINT` where samples are missing and the signal model joins the contrasts, ``cg-sense`` otherwise.
 
     A model joins contrasts if it has one time constant, all of them share a phase, and more were measured than it has parameters.
@@ -32,12 +32,13 @@ def automatic_method(kspace: KSpace, model: str | None) -> Literal["cg-sense", "
     kspace
         The measurement.
     model
-        Name of the signal model, or None where the times tell of none.
+        The signal model or its name, or None where the times tell of none.
     """
     if model is None or is_complete(kspace):
         return "cg-sense"
-    chosen = get_model(model)
-    joined = isinstance(chosen, SeparableModel) and not chosen.phase_evolves and chosen.times_key in kspace.times
+    chosen = find_model(model)
+    kind = chosen if isinstance(chosen, type) else type(chosen)
+    joined = issubclass(kind, SeparableModel) and not chosen.phase_evolves and chosen.times_key in kspace.times
     return JOINT if joined and int(kspace.measured.sum()) > len(chosen.parameters) else "cg-sense"
 
 

@@ -11,10 +11,10 @@ from medcore import commandline
 from medcore.commandline import Invocation
 from puq_qmri.commands import (
     chosen_ways,
-    finite_or_none,
     fit_facts,
     given_times,
     is_empty,
+    model_facts,
     pipeline_settings,
     reconstruction_settings,
     replica_progress,
@@ -27,16 +27,19 @@ from puq_qmri.devices import checked_device
 from puq_qmri.options import (
     Accelerations,
     Backend,
+    BValue,
     CalibrationFile,
     Coils,
     Components,
     DensityKind,
     Device,
     Discrepancy,
+    FlipAngle,
     Geometry,
     Iterations,
     KeepOversampling,
     Method,
+    ModelSetting,
     Output,
     Passes,
     Regularisation,
@@ -45,6 +48,7 @@ from puq_qmri.options import (
     Slice,
     Te,
     Ti,
+    Tr,
     Trajectory,
     Uncertainty,
     Weights,
@@ -188,10 +192,12 @@ def recon(
     slice_index: Slice = None,
     te: Te = None,
     ti: Ti = None,
+    flip_angle: FlipAngle = None,
+    tr: Tr = None,
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """Reconstruct images and measure their noise; ``puq-qmri fit`` takes the folder."""
-    from puq_qmri.inputs import open_scan
+    from puq_qmri.inputs import open_scan, with_repetition_time
     from puq_qmri.pipeline import reconstruct_images
     from puq_qmri.report import images_report
     from puq_qmri.results import write_result
@@ -219,7 +225,7 @@ def recon(
         keep_oversampling=keep_oversampling,
     )
     record = start_record(run, "recon", settings, scans, output)
-    kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
+    kspace = with_repetition_time(open_scan(scans, given_times(te, ti, flip_angle), slice_index=slice_index), tr)
     if run.dry_run:
         return say_plan(run, scans, f"images of {kspace.n_contrasts} contrasts by {chosen_ways(settings, kspace)}", [output])
     images = reconstruct_images(kspace, settings, progress=replica_progress(run))
@@ -238,12 +244,14 @@ def fit(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="A 4-D NIfTI file, several 3-D ones, a folder of them, DICOM files or folder, an .npy array, or what recon wrote."
+            help="A 4-D NIfTI file, several 3-D ones, a folder of them, DICOM files or folder, a BIDS data set, an .npy array, "
+            "or what recon wrote."
         ),
     ],
     output: Output,
     model: Annotated[
-        str | None, typer.Option(help="Signal model (see puq-qmri models); by default t2 for echo times, ir for inversion times.")
+        str | None,
+        typer.Option(help="Signal model (see puq-qmri models); by default that of the times, angles or b-values that differ."),
     ] = None,
     sigma: Annotated[
         str | None, typer.Option(help="Deviation of the images: a number or an image; none ignores what recon wrote.")
@@ -252,32 +260,56 @@ def fit(
     signal: Annotated[Literal["auto", "signed", "magnitude", "complex"], typer.Option(help="What the images hold.")] = "auto",
     te: Te = None,
     ti: Ti = None,
+    flip_angle: FlipAngle = None,
+    b_value: BValue = None,
+    tr: Tr = None,
+    setting: ModelSetting = None,
     series: Annotated[list[str] | None, typer.Option(help="UID or number of a DICOM series; may be repeated.")] = None,
     incomplete: Annotated[Literal["refuse", "drop"], typer.Option(help="What to do with missing DICOM images.")] = "refuse",
     frame_type: Annotated[str | None, typer.Option(help="Which DICOM frames, where several types are mixed.")] = None,
     contrast_axis: Annotated[int | None, typer.Option(help="Which axis of an array holds the contrasts.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Which subject of a BIDS data set.")] = None,
+    suffix: Annotated[str | None, typer.Option(help="Which BIDS collection: MESE, MEGRE, IRT1, VFA, MP2RAGE.")] = None,
+    part: Annotated[
+        Literal["auto", "mag", "phase", "real", "imag", "complex"], typer.Option(help="Which part of a BIDS collection's images.")
+    ] = "auto",
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """Fit a signal model to images: maps, deviations, 95 % intervals, status, report."""
-    from puq_qmri.inputs import ImageOptions, open_deviation, open_images, open_mask, resolve_model
+    from puq_qmri.inputs import ImageOptions, open_deviation, open_images, open_mask, resolve_model, with_repetition_time
     from puq_qmri.pipeline import fit_images
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
+    from puq_qmri.signal_models.sequence import parse_settings
 
     options = ImageOptions(
-        times=given_times(te, ti),
+        times=given_times(te, ti, flip_angle, b_value),
         series=tuple(series or ()),
         incomplete=incomplete,
         frame_type=frame_type,
         contrast_axis=contrast_axis,
+        subject=subject,
+        suffix=suffix,
+        part=part,
     )
+    given = parse_settings(setting or [])
     inputs = [*images, *([mask] if mask else []), *([Path(sigma)] if sigma and Path(sigma).is_file() else [])]
-    settings = {"model": model, "sigma": sigma, "signal": signal, "mask": mask, "images": options, "device": device}
+    settings = {
+        "model": model,
+        "model_settings": given,
+        "tr": tr,
+        "sigma": sigma,
+        "signal": signal,
+        "mask": mask,
+        "images": options,
+        "device": device,
+    }
     record = start_record(run, "fit", settings, inputs, output)
-    found, written = open_images(images, options)
+    opened, written = open_images(images, options)
+    found = with_repetition_time(opened, tr)
     deviation = open_deviation(sigma, found) if sigma not in {None, "none"} else written if sigma is None else None
     region = None if mask is None else open_mask(mask, found)
-    name = resolve_model(model, found)
+    name = resolve_model(model, found, given)
     if run.dry_run:
         return say_plan(run, inputs, f"fit of model {name} to {found.n_contrasts} contrasts of {found.shape} voxels", [output])
     result = fit_images(found, name, sigma=deviation, mask=region, signal=signal, device=checked_device(device))
@@ -319,13 +351,17 @@ def run_command(
     slice_index: Slice = None,
     te: Te = None,
     ti: Ti = None,
+    flip_angle: FlipAngle = None,
+    tr: Tr = None,
+    setting: ModelSetting = None,
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """From a scan to maps with their confidence: reconstruction, noise, weighted fit, report."""
-    from puq_qmri.inputs import open_scan, resolve_model
+    from puq_qmri.inputs import open_scan, resolve_model, with_repetition_time
     from puq_qmri.pipeline import reconstruct_and_fit
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
+    from puq_qmri.signal_models.sequence import parse_settings
 
     chosen = reconstruction_settings(
         method=method,
@@ -345,13 +381,14 @@ def run_command(
         weights=tuple(weights or ()),
         calibration=calibration,
         model=model,
+        model_settings=parse_settings(setting or []),
         device=device,
         n_coils=coils,
         keep_oversampling=keep_oversampling,
     )
     record = start_record(run, "run", settings, scans, output)
-    kspace = open_scan(scans, given_times(te, ti), slice_index=slice_index)
-    name = resolve_model(model, kspace)
+    kspace = with_repetition_time(open_scan(scans, given_times(te, ti, flip_angle), slice_index=slice_index), tr)
+    name = resolve_model(model, kspace, settings.model_settings)
     if run.dry_run:
         return say_plan(run, scans, f"images by {chosen_ways(settings, kspace)}, fit of model {name}", [output])
     images, result = reconstruct_and_fit(kspace, settings, progress=replica_progress(run))
@@ -497,24 +534,20 @@ def train(
 
 @commandline.command(app)
 def models(run: Invocation) -> dict[str, Any]:
-    """List the signal models: formula, parameters, units, source."""
-    from puq_qmri.signal_models import REGISTRY, get_model
+    """List the signal models: formula, parameters, units, settings, source."""
+    from puq_qmri.signal_models import REGISTRY, find_model, settings_of
 
-    found: list[dict[str, Any]] = []
-    for name in REGISTRY.names():
-        model = get_model(name)
-        parameters = [
-            {"name": p.name, "map": p.map_name, "unit": p.unit, "lower": finite_or_none(p.lower), "upper": finite_or_none(p.upper)}
-            for p in model.parameters
-        ]
-        found.append(
-            {"name": name, "formula": model.summary, "times": model.times_key, "parameters": parameters, "source": model.source}
-        )
+    found = [model_facts(name, find_model(name), settings_of) for name in REGISTRY.names()]
     width = max(len(m["name"]) for m in found)
     for m in found:
         run.say(f"{m['name']:<{width}}  {m['formula']}")
         listed = ", ".join(f"{p['name']} [{p['unit']}]" for p in m["parameters"])
-        run.say(f"{'':<{width}}  estimates {listed}; needs {m['times']}; {m['source']}")
+        known = f"; takes {', '.join(p['name'] for p in m['known'])} maps" if m["known"] else ""
+        run.say(f"{'':<{width}}  estimates {listed}; needs {m['times']}{known}; {m['source']}")
+        for s in m["settings"]:
+            default = "needed" if s["required"] else f"default {s['default']}"
+            header = f", or {s['header']} in the sidecar" if s["header"] else ""
+            run.say(f"{'':<{width}}  {s['option']}{header}: {s['meaning']} [{s['unit']}], {default}")
     return {"models": found}
 
 

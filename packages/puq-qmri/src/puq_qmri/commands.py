@@ -56,11 +56,18 @@ def chosen_ways(settings: PipelineSettings, kspace: Any) -> str:
     return f"{found.reconstruction.method}, uncertainty {found.uncertainty}"
 
 
-def given_times(te: str | None, ti: str | None) -> dict[str, tuple[float, ...]]:
-    """Times in seconds from the options ``--te`` and ``--ti`` that were given."""
-    from puq_qmri.inputs import parse_times
+def given_times(
+    te: str | None, ti: str | None, flip_angle: str | None = None, b_value: str | None = None
+) -> dict[str, tuple[float, ...]]:
+    """Times in seconds, flip angles in radians and b-values in s/m^2 from the options that were given."""
+    from medcore.units import deg_to_rad
+    from puq_qmri.inputs import parse_numbers, parse_times
 
-    return {key: parse_times(text, f"--{key}") for key, text in (("te", te), ("ti", ti)) if text is not None}
+    found = {key: parse_times(text, f"--{key}") for key, text in (("te", te), ("ti", ti)) if text is not None}
+    degrees = parse_numbers(flip_angle, "--flip-angle", "degrees, for example 3,8,15")
+    b_values = parse_numbers(b_value, "--b-value", "s/mm^2, for example 0,500,1000")
+    found |= {"flip_angle": tuple(deg_to_rad(v) for v in degrees)} if degrees else {}
+    return found | ({"b_value": tuple(1e6 * v for v in b_values)} if b_values else {})
 
 
 def replica_progress(run: Invocation) -> Any:
@@ -75,6 +82,7 @@ def fit_facts(result: Any, series: Any, mask: Any, sigma: Any) -> dict[str, Any]
     inside = foreground(series.data, sigma) if mask is None else mask
     return {
         "model": result.model,
+        "model_settings": result.signal_model.settings(),
         "times": result.times.tolist(),
         "signal": result.facts.get("signal"),
         "sigma_known": result.sigma_known,
@@ -90,10 +98,12 @@ def say_maps(run: Invocation, facts: dict[str, Any], output: Path) -> None:
     for repair in facts["repairs"]:
         run.say(f"input: {repair}")
     for name, values in facts["maps"].items():
-        if name[0] == "t" and values["voxels"]:
+        if values["unit"] in {"s", "m^2/s"} and values["voxels"]:
+            scale, unit = (1e3, "ms") if values["unit"] == "s" else (1e9, "10^-3 mm^2/s")
             low, high = values["quartiles"]
-            spread = f", median deviation {1e3 * values['median_std']:.3g} ms" if "median_std" in values else ""
-            run.say(f"{name}: median {1e3 * values['median']:.4g} ms (quartiles {1e3 * low:.4g} to {1e3 * high:.4g} ms{spread})")
+            spread = f", median deviation {scale * values['median_std']:.3g} {unit}" if "median_std" in values else ""
+            middle = f"{name}: median {scale * values['median']:.4g} {unit}"
+            run.say(f"{middle} (quartiles {scale * low:.4g} to {scale * high:.4g} {unit}{spread})")
     if facts["left_out"]:
         run.say(f"left out of the fit, without signal: contrast {', '.join(map(str, facts['left_out']))}")
     run.say("voxels: " + ", ".join(f"{count} {name}" for name, count in facts["status"].items() if count))
@@ -121,6 +131,39 @@ def say_training_plan(run: Invocation, settings: TrainingSettings, output: Path)
     run.say(f"validation: {facts['validation']} examples")
     run.say(f"would write: {output}")
     return {"dry_run": True, **facts, "writes": [str(output)]}
+
+
+def model_facts(name: str, model: Any, settings_of: Any) -> dict[str, Any]:
+    """JSON-ready description of a signal model or its class."""
+
+    def listed(parameters: Any) -> list[dict[str, Any]]:
+        return [
+            {"name": p.name, "map": p.map_name, "unit": p.unit, "lower": finite_or_none(p.lower), "upper": finite_or_none(p.upper)}
+            for p in parameters
+        ]
+
+    kind = model if isinstance(model, type) else type(model)
+    settings = [
+        {
+            "name": s.name,
+            "meaning": s.meaning,
+            "unit": s.unit,
+            "option": s.option,
+            "header": s.header,
+            "required": s.required,
+            "default": None if s.required else s.default,
+        }
+        for s in settings_of(kind)
+    ]
+    return {
+        "name": name,
+        "formula": model.summary,
+        "times": model.times_key,
+        "parameters": listed(model.parameters),
+        "known": listed(model.known),
+        "settings": settings,
+        "source": model.source,
+    }
 
 
 def finite_or_none(value: float) -> float | None:

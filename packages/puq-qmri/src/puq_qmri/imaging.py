@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from puq_qmri.networks.reconstructor import NetworkReconstructor
 from puq_qmri.networks.variance import evidence_of
 from puq_qmri.networks.weights import Weights, load_weights, shipped
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
+from puq_qmri.signal_models import SignalModel
 from puq_qmri.uncertainty import Prediction, noise_level, noise_level_or_zero, pseudo_replica
 
 Uncertainty = Literal["auto", "none", "pseudo-replica", "learned", "mc-dropout", "ensemble"]
@@ -54,6 +55,8 @@ class PipelineSettings:
         File of ``puq-qmri calibrate``; by default that of the weights. ``none``: the variances stay as predicted.
     model
         Name of a signal model; None takes the one that fits the times that vary.
+    model_settings
+        Settings of the model in SI units, beside those that the scan states.
     seed
         Of the replicas' noise and of the dropout.
     device
@@ -71,6 +74,7 @@ class PipelineSettings:
     weights: tuple[str, ...] = ()
     calibration: str | None = None
     model: str | None = None
+    model_settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     device: str = "cpu"
     n_coils: int = 0
@@ -126,7 +130,7 @@ def estimate(
     white: KSpace,
     settings: PipelineSettings,
     *,
-    model: str | None = None,
+    model: str | SignalModel | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Estimate:
     """Images of a prepared measurement and their uncertainty.
@@ -156,7 +160,7 @@ def estimate(
     return dataclasses.replace(found, facts={**used, **found.facts})
 
 
-def settled(settings: PipelineSettings, white: KSpace, model: str | None) -> PipelineSettings:
+def settled(settings: PipelineSettings, white: KSpace, model: str | SignalModel | None) -> PipelineSettings:
     """The settings with a method and a kind of uncertainty in place of ``auto``; parameters as :func:`estimate`."""
     method, uncertainty = settings.reconstruction.method, settings.uncertainty
     if method == "auto":
@@ -171,7 +175,7 @@ def settled(settings: PipelineSettings, white: KSpace, model: str | None) -> Pip
 
 
 def _without_training(
-    white: KSpace, settings: PipelineSettings, model: str | None, progress: Callable[[Iterable[int]], Iterable[int]]
+    white: KSpace, settings: PipelineSettings, model: str | SignalModel | None, progress: Callable[[Iterable[int]], Iterable[int]]
 ) -> Estimate:
     reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, device=settings.device, model=model)
     result = reconstructor(white)
@@ -200,7 +204,7 @@ def _without_training(
 
 
 def _by_network(
-    white: KSpace, settings: PipelineSettings, model: str | None, progress: Callable[[Iterable[int]], Iterable[int]]
+    white: KSpace, settings: PipelineSettings, model: str | SignalModel | None, progress: Callable[[Iterable[int]], Iterable[int]]
 ) -> Estimate:
     members = _weights(settings)
     network = NetworkReconstructor(kspace=white, members=members, device=settings.device, model=model)

@@ -6,25 +6,39 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from medcore.errors import ConfigError, InputError
 from medcore.io import ImageSeries, KSpace, read_dicom, read_nifti, read_nifti_series, read_npy, recognise
+from medcore.io.bids import read_bids
+from medcore.io.bids.reading import Part
 from medcore.io.geometry import same_place
 from medcore.io.images import check_seconds, checked_times
 from medcore.io.npy import load_array
 from medcore.io.opener import nifti_files
 from puq_qmri.scans import merge_contrasts, read_scan
-from puq_qmri.signal_models import get_model
+from puq_qmri.signal_models import SignalModel, find_model
+from puq_qmri.signal_models.sequence import model_for
 
 MAGNITUDE, PHASE, DEVIATION = "part-mag_images.nii.gz", "part-phase_images.nii.gz", "desc-std_images.nii.gz"
 """Files of a folder of reconstructed images."""
 MODEL_FOR = {"te": "t2", "ti": "ir"}
 """Model taken where only one kind of time varies and none was asked for."""
-_OPTION = {"te": "--te", "ti": "--ti"}
+_MODEL_WITHOUT_TIMES = {"flip_angle": "vfa", "b_value": "adc"}
+"""That where no time varies, but this."""
+MODEL_OF_COLLECTION = {"MESE": "t2", "MEGRE": "t2star", "IRT1": "ir", "VFA": "vfa", "MP2RAGE": "mp2rage"}
+"""Model taken for a BIDS collection."""
+_OPTION = {
+    "te": "--te in seconds",
+    "ti": "--ti in seconds",
+    "flip_angle": "--flip-angle in degrees",
+    "b_value": "--b-value in s/mm^2",
+}
+_WORDS = {"te": "echo time", "ti": "inversion time", "flip_angle": "flip angle", "b_value": "b-value"}
+_Source = TypeVar("_Source", ImageSeries, KSpace)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +57,8 @@ class ImageOptions:
         Which DICOM frames, where several types are mixed.
     contrast_axis
         Which axis of an array holds the contrasts.
+    subject, suffix, part
+        Which collection of a BIDS data set, and which part of its images: ``auto``, ``mag``, ``complex``, ``real``, ...
     """
 
     times: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
@@ -50,10 +66,24 @@ class ImageOptions:
     incomplete: Literal["refuse", "drop"] = "refuse"
     frame_type: str | None = None
     contrast_axis: int | None = None
+    subject: str | None = None
+    suffix: str | None = None
+    part: Part = "auto"
 
 
 def parse_times(text: str | None, option: str) -> tuple[float, ...]:
-    """Numbers separated by commas or spaces; none for None.
+    """Times in seconds, see :func:`parse_numbers`.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or something is not a number.
+    """
+    return parse_numbers(text, option, "seconds, for example 0.01,0.02,0.04")
+
+
+def parse_numbers(text: str | None, option: str, wanted: str) -> tuple[float, ...]:
+    """Numbers separated by commas or spaces, `wanted` in words; none for None.
 
     Raises
     ------
@@ -66,9 +96,9 @@ def parse_times(text: str | None, option: str) -> tuple[float, ...]:
     try:
         values = tuple(float(word) for word in words)
     except ValueError as error:
-        raise ConfigError(option, f"is {text!r}, which are not numbers", "give seconds, for example 0.01,0.02,0.04") from error
+        raise ConfigError(option, f"is {text!r}, which are not numbers", f"give {wanted}") from error
     if not values:
-        raise ConfigError(option, "is empty", "give seconds, for example 0.01,0.02,0.04")
+        raise ConfigError(option, "is empty", f"give {wanted}")
     return values
 
 
@@ -163,11 +193,17 @@ def _read(files: list[Path], kind: str, options: ImageOptions) -> ImageSeries:
         )
         check_seconds(options.times, files[0])
         return dataclasses.replace(found, times={**found.times, **options.times})
+    if kind == "bids-folder":
+        found = read_bids(files[0], subject=options.subject, suffix=options.suffix, part=options.part)
+        check_seconds(options.times, files[0])
+        return dataclasses.replace(found, times={**found.times, **options.times})
     if len(files) == 1 and kind in {"npy", "npz"}:
         return read_npy(files[0], contrast_axis=options.contrast_axis, times=times)
     if kind == "ismrmrd":
         raise InputError(files[0], "holds k-space, not images", "use puq-qmri run, or puq-qmri recon first")
-    raise InputError(files[0], f"is of a kind that holds no images here ({kind})", "give NIfTI, DICOM, or one .npy array")
+    raise InputError(
+        files[0], f"is of a kind that holds no images here ({kind})", "give NIfTI, DICOM, a BIDS data set, or one .npy array"
+    )
 
 
 def _reconstructed(folder: Path, options: ImageOptions) -> tuple[ImageSeries, Float[np.ndarray, "contrast z y x"] | None]:
@@ -231,43 +267,93 @@ def _volume(path: Path, series: ImageSeries) -> Float[np.ndarray, "contrast z y 
 
 
 def choose_model(times: Mapping[str, Any], source: str) -> str:
-    """The model for times that vary: ``t2`` for echo times, ``ir`` for inversion times.
+    """The model for times that vary: ``t2`` for echo times, ``ir`` for inversion times; without those ``vfa`` or ``adc``.
 
     Raises
     ------
     InputError
-        If neither or both vary.
+        If nothing varies, or two things do.
     """
-    varying = [key for key in MODEL_FOR if key in times and len(np.unique(times[key])) > 1]
-    if len(varying) == 1:
-        return MODEL_FOR[varying[0]]
-    problem = "varies in echo time and inversion time" if varying else "states no echo or inversion times that differ"
-    raise InputError(source, problem, "name a model with --model" if varying else "give --te or --ti in seconds")
+    for models in (MODEL_FOR, _MODEL_WITHOUT_TIMES):
+        varying = [key for key in models if key in times and len(np.unique(times[key])) > 1]
+        if len(varying) == 1:
+            return models[varying[0]]
+        if varying:
+            raise InputError(source, f"varies in {' and '.join(_WORDS[key] for key in varying)}", "name a model with --model")
+    problem = "states no echo or inversion times that differ"
+    raise InputError(source, problem, "give --te or --ti in seconds, or --flip-angle or --b-value")
 
 
-def resolve_model(name: str | None, source: ImageSeries | KSpace) -> str:
-    """The model asked for, or that of the times; its own times are there and are enough.
+def resolve_model(
+    model: str | SignalModel | None, source: ImageSeries | KSpace, settings: Mapping[str, Any] | None = None
+) -> SignalModel:
+    """The model asked for, or that of the times, with its settings; its own times are there and are enough.
+
+    Parameters
+    ----------
+    model
+        A name, an instance, or None.
+    source
+        Images or k-space with times, and settings as far as the file states them.
+    settings
+        Other settings, in SI units.
 
     Raises
     ------
     ConfigError
-        If the model is unknown.
+        If the model is unknown, or a setting is missing or impossible.
     InputError
         If times are missing, or those of contrasts with signal are fewer than the model's parameters.
     """
-    chosen = name or choose_model(source.times, source.source)
-    model = get_model(chosen)
+    collection = MODEL_OF_COLLECTION.get(str(source.meta.get("collection")))
+    chosen = model or collection or choose_model(source.times, source.source)
+    found = find_model(chosen)
     live = contrasts_with_signal(source)
-    times = times_for(source, model.times_key, chosen)
+    times = times_for(source, found.times_key, str(chosen))
     different = len(np.unique(times[live] if live.any() else times))
-    if different < len(model.parameters):
+    if different < len(found.parameters):
         part = f" in its {live.sum()} contrasts with signal of {len(live)}" if 0 < live.sum() < len(live) else ""
         raise InputError(
             source.source,
-            f"has {different} different {model.times_key}{part}, and model {chosen} estimates {len(model.parameters)} parameters",
+            f"has {different} different {found.times_key}{part}, and model {chosen} estimates {len(found.parameters)} parameters",
             "measure more contrasts or choose a simpler model",
         )
-    return chosen
+    return model_for(chosen, source, settings)
+
+
+def with_repetition_time(source: _Source, tr: float | None) -> _Source:
+    """The images or the scan with this repetition time in seconds for all contrasts; None leaves what it states.
+
+    Raises
+    ------
+    InputError
+        If it is not positive, or looks like milliseconds.
+    """
+    if tr is None:
+        return source
+    if not tr > 0:
+        raise InputError("--tr", f"is {tr:g}", "give seconds above 0")
+    check_seconds({"tr": [tr]}, "--tr")
+    return dataclasses.replace(source, times={**source.times, "tr": np.full(source.n_contrasts, tr)})
+
+
+def open_b1(path: str | Path, series: ImageSeries) -> Float[np.ndarray, "z y x"]:
+    """A map of B1, the flip angle over the nominal one.
+
+    Raises
+    ------
+    InputError
+        If it does not have the shape of one image of the series, or is in percent or degrees.
+    """
+    values = _volume(Path(path), series)
+    if len(values) != 1:
+        raise InputError(path, f"holds {len(values)} images", "give one map of B1")
+    middle = float(np.median(values[np.isfinite(values) & (values > 0)])) if np.any(values > 0) else 0.0
+    if not 0.1 < middle < 3:
+        raise InputError(
+            path, f"has a median of {middle:.4g}, which is no flip angle over the nominal one", "divide it by its nominal value"
+        )
+    return np.asarray(values[0])
 
 
 def contrasts_with_signal(source: ImageSeries | KSpace) -> Bool[np.ndarray, " contrast"]:
@@ -284,7 +370,7 @@ def times_for(series: ImageSeries | KSpace, key: str, model: str) -> Float[np.nd
         If they are not stated.
     """
     if key not in series.times:
-        hint = f"give {_OPTION[key]} in seconds, or a sidecar" if key in _OPTION else "give a sidecar that states them"
+        hint = f"give {_OPTION[key]}, or a sidecar" if key in _OPTION else "give a sidecar that states them"
         raise InputError(series.source, f"states no {key}, which model {model} needs", hint)
     check_seconds({key: series.times[key]}, series.source)
     values: Float[np.ndarray, " contrast"] = np.asarray(series.times[key], np.float64)

@@ -21,6 +21,15 @@ Scans = Annotated[
 Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice, counted from 0, where the scan has several.")]
 Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
 Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
+FlipAngle = Annotated[str | None, typer.Option("--flip-angle", help="Flip angles in degrees, separated by commas.")]
+BValue = Annotated[str | None, typer.Option("--b-value", help="b-values in s/mm^2, separated by commas.")]
+Tr = Annotated[float | None, typer.Option("--tr", help="Repetition time in seconds, of all contrasts.")]
+ModelSetting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--setting", metavar="NAME=VALUE", help="Setting of the signal model in SI units (see puq-qmri models); may be repeated."
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
 Method = Annotated[Literal["auto", "cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
 Uncertainty = Annotated[

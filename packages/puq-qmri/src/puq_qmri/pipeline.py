@@ -25,7 +25,7 @@ from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estim
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
 from puq_qmri.results import ReconstructedImages
-from puq_qmri.signal_models import get_model
+from puq_qmri.signal_models import SignalModel
 
 __all__ = [
     "UNCERTAINTIES",
@@ -70,9 +70,9 @@ def reconstruct_and_fit(
         If the measurement holds no signal, or no voxel could be fitted.
     """
     settings = settings or PipelineSettings()
-    name = resolve_model(settings.model, kspace)
+    model = resolve_model(settings.model, kspace, settings.model_settings)
     images = reconstruct_images(kspace, settings, csm=csm, progress=progress)
-    return images, fit_images(images.series, name, sigma=images.deviation, device=settings.device)
+    return images, fit_images(images.series, model, sigma=images.deviation, device=settings.device)
 
 
 def reconstruct_images(
@@ -106,16 +106,16 @@ def reconstruct_images(
     )
 
 
-def image_model(settings: PipelineSettings, kspace: KSpace) -> str | None:
+def image_model(settings: PipelineSettings, kspace: KSpace) -> SignalModel | None:
     """The model of the images: None where no method needs it and the times tell of none."""
     method = settings.reconstruction.method
     if method == "auto" and settings.model is None:
         try:
-            return resolve_model(None, kspace)
+            return resolve_model(None, kspace, settings.model_settings)
         except InputError:
             return None
     needed = settings.model is not None or method in {"subspace", "unrolled"}
-    return resolve_model(settings.model, kspace) if needed else None
+    return resolve_model(settings.model, kspace, settings.model_settings) if needed else None
 
 
 def _unmeasured(kspace: KSpace) -> list[str]:
@@ -130,7 +130,7 @@ def _unmeasured(kspace: KSpace) -> list[str]:
 
 def fit_images(
     series: ImageSeries,
-    model: str | None = None,
+    model: str | SignalModel | None = None,
     *,
     sigma: float | Float[np.ndarray, "contrast z y x"] | None = None,
     mask: Bool[np.ndarray, "z y x"] | None = None,
@@ -146,7 +146,8 @@ def fit_images(
     series
         Images with times.
     model
-        Name of a signal model; None takes the one that fits the times that vary.
+        A signal model or its name; None takes the one that fits the times that vary. A name gets the settings that the images
+        state.
     sigma
         Deviations of the images. A deviation of zero belongs to a voxel that the reconstruction left empty, or would claim
         that there is no noise: that contrast of that voxel is left out.
@@ -164,20 +165,19 @@ def fit_images(
     NumericalError
         If no voxel could be fitted.
     """
-    name = resolve_model(model, series)
+    chosen = resolve_model(model, series)
     live = contrasts_with_signal(series)
     left_out = np.flatnonzero(~live).tolist() if live.any() else []
     used = series.select(np.flatnonzero(live).tolist()) if left_out else series
     if isinstance(sigma, np.ndarray):
         sigma = np.where(sigma == 0, np.inf, sigma)[live if left_out else slice(None)]
         sigma[:, (used.data == 0).all(axis=0)] = 1.0  # no signal, which is what the status should say
-    times = used.times[get_model(name).times_key]
-    result = fit(used.data, times, name, sigma=sigma, mask=mask, signal=signal, device=device)
+    result = fit(used.data, used.times[chosen.times_key], chosen, sigma=sigma, mask=mask, signal=signal, device=device)
     if left_out:
         result = dataclasses.replace(result, facts={**result.facts, "left_out": left_out})
     if not (result.status == Status.OK).any():
         counts = ", ".join(f"{text}: {count}" for text, count in result.counts().items() if count)
         raise NumericalError(
-            series.source, f"has no voxel that model {name} could be fitted to ({counts})", "check times, model and mask"
+            series.source, f"has no voxel that model {chosen} could be fitted to ({counts})", "check times, model and mask"
         )
     return result

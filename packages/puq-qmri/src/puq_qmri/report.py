@@ -16,11 +16,10 @@ from puq_qmri.evaluation import REGIONS, Evaluation, errors
 from puq_qmri.fitting import STATUS_TEXT, FitResult, Status
 from puq_qmri.results import MapFolder, ReconstructedImages, fitted_part, foreground, summary
 from puq_qmri.signal_models import Parameter, SignalModel
-from puq_qmri.voxel_fits import by_interest, example_voxels, fit_panel
+from puq_qmri.voxel_fits import by_interest, coordinate, example_voxels, fit_panel, on_screen
 from puq_qmri.voxel_fits import label as label_of
 
 _SLICES = 3
-_TIME_NAMES = {"te": "echo time", "ti": "inversion time"}
 _RELATIVE_HIGH = 0.5
 """Upper end of the display of relative deviations; noise voxels would otherwise set it."""
 
@@ -57,7 +56,8 @@ def maps_report(
     model = result.signal_model
     inside = foreground(series.data, sigma) if mask is None else mask
     series, sigma = fitted_part(result, series, sigma)
-    page = Report(title, f"model {model.name}: {model.summary}")
+    made = ", ".join(f"{name} {value}" for name, value in model.settings().items() if value is not None)
+    page = Report(title, f"model {model.name}: {model.summary}{f' ({made})' if made else ''}")
     _fit_status(page, result, inside, series)
     _maps_section(page, result, model, inside, series)
     _numbers_section(page, result, model, inside, mask_given=mask is not None)
@@ -246,7 +246,7 @@ def _numbers_section(
     facts = summary(result, inside)
     for parameter in by_interest(model):
         found = facts[parameter.name]
-        scale, unit = (1e3, "ms") if parameter.unit == "s" else (1.0, "" if parameter.unit == "1" else parameter.unit)
+        scale, unit = on_screen(parameter.unit)
         if not found["voxels"]:
             rows.append([label_of(parameter), unit, 0, None, None, None, None])
             continue
@@ -294,8 +294,9 @@ def _voxels_section(
         return
     panels = [fit_panel(result, model, series, sigma, where, words) for words, where in chosen]
     page.section("Voxels")
+    time, unit, scale_of_times = coordinate(model.times_key)
     page.figure(
-        fit_figure(panels, time=_TIME_NAMES.get(model.times_key, model.times_key)),
+        fit_figure(panels, time=time, unit=unit, scale=scale_of_times),
         f"Measured signals, fitted curve and its 95 % band in voxels whose {label_of(by_interest(model)[0])} (shown with its standard "
         "deviation) lies at the named percentile of the voxels with signal."
         + (" Bars: one standard deviation." if sigma is not None else ""),

@@ -30,7 +30,14 @@ PURE = "desc-pure_mask.nii.gz"
 TRUE_IMAGES, TRUE_PHASE = "desc-noisefree_images.nii.gz", "desc-noisefree_part-phase_images.nii.gz"
 REPORT = "report.html"
 _UNITS = {"s": "s", "1": "1", "a.u.": "arbitrary"}
-_BIDS_TIMES = {"te": "EchoTime", "ti": "InversionTime", "tr": "RepetitionTimeExcitation", "flip_angle": "FlipAngle"}
+_BIDS_TIMES = {
+    "te": "EchoTime",
+    "ti": "InversionTime",
+    "tr": "RepetitionTimeExcitation",
+    "flip_angle": "FlipAngle",
+    "b_value": "BValue",
+}
+_BIDS_SCALES = {"flip_angle": rad_to_deg(1.0), "b_value": 1e-6}
 _DESCRIPTIONS = {
     "std": "standard deviation of {name} under the noise of the images",
     "low95": "lower limit of the 95 % interval of {name}",
@@ -257,16 +264,17 @@ def as_series(folder: MapFolder) -> ImageSeries:
 
 
 def summary(result: FitResult, inside: Bool[np.ndarray, "z y x"]) -> dict[str, Any]:
-    """Median, quartiles and median deviation of each map over the fitted voxels of `inside`, in SI units."""
+    """Unit, median, quartiles and median deviation of each map over the fitted voxels of `inside`, in SI units."""
     facts: dict[str, Any] = {}
+    units = {p.name: p.unit for p in result.signal_model.parameters}
     for name, values in result.maps.items():
         chosen = inside & np.isfinite(values)
         if not chosen.any():
-            facts[name] = {"voxels": 0}
+            facts[name] = {"voxels": 0, "unit": units[name]}
             continue
         low, median, high = (float(v) for v in np.percentile(values[chosen], (25, 50, 75)))
         spread = result.std[name][chosen]
-        facts[name] = {"voxels": int(chosen.sum()), "median": median, "quartiles": [low, high]}
+        facts[name] = {"voxels": int(chosen.sum()), "unit": units[name], "median": median, "quartiles": [low, high]}
         if np.isfinite(spread).any():
             facts[name]["median_std"] = float(np.nanmedian(spread))
     return facts
@@ -317,6 +325,7 @@ def _sidecar(result: FitResult, model: SignalModel, series: ImageSeries) -> dict
         "EstimationAlgorithm": f"weighted least squares by variable projection, puq-qmri {__version__}",
         "SignalModel": result.model,
         "SignalFormula": model.summary,
+        **({"SignalModelSettings": stated} if (stated := model.settings()) else {}),
         "SignalType": result.facts.get("signal", "unknown"),
         "Weights": weights,
         **_times({model.times_key: result.times}),
@@ -325,8 +334,8 @@ def _sidecar(result: FitResult, model: SignalModel, series: ImageSeries) -> dict
 
 
 def _times(times: Mapping[str, Any]) -> dict[str, Any]:
-    """Times under their BIDS names: seconds, and degrees for flip angles."""
-    return {_BIDS_TIMES[k]: (rad_to_deg(v) if k == "flip_angle" else v).tolist() for k, v in times.items()}
+    """Times under their BIDS names: seconds, degrees for flip angles, s/mm^2 for b-values."""
+    return {_BIDS_TIMES[k]: (_BIDS_SCALES.get(k, 1.0) * v).tolist() for k, v in times.items()}
 
 
 def _scanner(series: ImageSeries) -> dict[str, Any]:
@@ -339,4 +348,4 @@ def _interval(result: FitResult) -> str:
 
 
 def _title(parameter: Parameter) -> str:
-    return {"m0": "M0", "t1": "T1", "t2": "T2", "t2star": "T2*"}.get(parameter.name, parameter.name)
+    return {"m0": "M0", "s0": "S0", "adc": "ADC", "t1": "T1", "t2": "T2", "t2star": "T2*"}.get(parameter.name, parameter.name)

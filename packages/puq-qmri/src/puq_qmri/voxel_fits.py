@@ -14,10 +14,29 @@ from puq_qmri.fitting import FitResult, Status
 from puq_qmri.fitting.signals import to_real
 from puq_qmri.signal_models import Parameter, SignalModel
 
+COORDINATES = {
+    "te": ("echo time", "ms", 1e3),
+    "ti": ("inversion time", "ms", 1e3),
+    "flip_angle": ("flip angle", "degrees", 180 / math.pi),
+    "b_value": ("b-value", "s/mm\N{SUPERSCRIPT TWO}", 1e-6),
+}
+"""What contrasts differ in: its name, its unit on the screen, and the factor to that unit."""
+_ON_SCREEN = {"s": (1e3, "ms"), "1": (1.0, ""), "m^2/s": (1e9, QUANTITIES["adc"].unit)}
+
 
 def by_interest(model: SignalModel) -> list[Parameter]:
-    """The time constants first."""
-    return sorted(model.parameters, key=lambda p: p.unit != "s")
+    """Relaxation times and what else has a physical unit first."""
+    return sorted(model.parameters, key=lambda p: p.unit in {"1", "a.u."})
+
+
+def on_screen(unit: str) -> tuple[float, str]:
+    """Factor and unit in which values of an SI unit are shown."""
+    return _ON_SCREEN.get(unit, (1.0, unit))
+
+
+def coordinate(key: str) -> tuple[str, str, float]:
+    """Name of what the contrasts differ in, its unit on the screen, and the factor to it."""
+    return COORDINATES.get(key, (key, "SI", 1.0))
 
 
 def label(parameter: Parameter) -> str:
@@ -55,7 +74,7 @@ def fit_panel(
     signal = to_real(series.data[(slice(None), *(slice(i, i + 1) for i in where))], kind, model, result.times).reshape(-1)
     deviation = None if sigma is None else np.broadcast_to(sigma[column] if isinstance(sigma, np.ndarray) else sigma, signal.shape)
     values = torch.tensor([float(result.maps[p.name][where]) for p in model.parameters], dtype=torch.float64)
-    fine = torch.linspace(0.0, float(result.times.max()) * 1.05, 200, dtype=torch.float64)
+    fine = model.curve_times(torch.as_tensor(result.times))
     curve = model.signal(values, fine).numpy()
     half = _band(result, model, values, fine, deviation, where)
     low, high = curve - half, curve + half
@@ -64,10 +83,11 @@ def fit_panel(
         low, high = np.minimum(np.abs(low), np.abs(high)), np.maximum(np.abs(low), np.abs(high))
         low, curve = np.where(crossing, 0.0, low), np.abs(curve)
     parameter = by_interest(model)[0]
-    value, std = float(result.maps[parameter.name][where]), float(result.std[parameter.name][where])
+    scale, unit = on_screen(parameter.unit)
+    value, std = (scale * float(found[parameter.name][where]) for found in (result.maps, result.std))
     shown = None if deviation is None else np.where(np.isfinite(deviation), deviation, 0.0)
     return FitPanel(
-        title=f"{words}: {1e3 * value:.0f} \N{PLUS-MINUS SIGN} {_two_digits(1e3 * std)} ms",
+        title=f"{words}: {_with(value, std)} \N{PLUS-MINUS SIGN} {_two_digits(std)} {unit}",
         times=result.times,
         signal=signal,
         curve_times=fine.numpy(),
@@ -78,9 +98,14 @@ def fit_panel(
     )
 
 
+def _with(value: float, std: float) -> str:
+    """A value of milliseconds without decimals, smaller ones with those of their deviation."""
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.{len(_two_digits(std).partition('.')[2])}f}"
+
+
 def _two_digits(value: float) -> str:
-    """Two significant digits, without exponent."""
-    return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f}" if 0 < value < 10 else f"{value:.0f}"
+    """Two significant digits without exponent, at most three of them decimals."""
+    return f"{value:.{min(3, max(0, 1 - math.floor(math.log10(value))))}f}" if 0 < value < 10 else f"{value:.0f}"
 
 
 def _band(

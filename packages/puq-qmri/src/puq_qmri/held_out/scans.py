@@ -150,7 +150,7 @@ def _simulated(path: Path) -> Scan:
         csm=np.ones((kspace.n_coils, *kspace.matrix), np.complex64),
         truth=(magnitude * np.exp(1j * phase)).astype(np.complex64),
         mask=inside,
-        model=resolve_model(None, kspace),
+        model=str(resolve_model(None, kspace)),
     )
 
 

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from medcore.errors import ConfigError, InputError
 from medcore.io.kspace import KSpace
-from puq_qmri.signal_models import get_model
+from puq_qmri.signal_models import SignalModel, find_model
 from puq_qmri.uncertainty import noise_level_or_zero, sampled_fractions
 
 N_FEATURES = 9
@@ -156,7 +156,7 @@ def evidence_of(
     images: Complex64[Tensor, "contrast z y x"],
     residual_images: Complex64[Tensor, "contrast z y x"],
     *,
-    model: str | None = None,
+    model: str | SignalModel | None = None,
 ) -> Evidence:
     """:func:`gather_evidence` for images of a measurement, whose noise is white between coils.
 
@@ -178,9 +178,9 @@ def evidence_of(
     )
 
 
-def contrast_order(kspace: KSpace, model: str | None = None) -> Float[Tensor, " contrast"]:
+def contrast_order(kspace: KSpace, model: str | SignalModel | None = None) -> Float[Tensor, " contrast"]:
     """What orders the contrasts: times of the model, without one the first kind of times; without times their numbers."""
-    key = get_model(model).times_key if model else next(iter(kspace.times), None)
+    key = find_model(model).times_key if model else next(iter(kspace.times), None)
     return torch.as_tensor(kspace.times[key] if key in kspace.times else np.arange(kspace.n_contrasts), dtype=torch.float64)
 
 

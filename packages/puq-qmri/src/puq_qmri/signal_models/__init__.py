@@ -13,8 +13,8 @@ REGISTRY = Registry(group="puq_qmri.signal_models", kind="signal model")
 _ATTRIBUTES = ("name", "summary", "source", "times_key", "parameters")
 
 
-def find_model(name: str) -> SignalModel | type[SignalModel]:
-    """The class, or the instance, that is installed as `name` or meant by ``module:attribute``.
+def find_model(name: str | SignalModel) -> SignalModel | type[SignalModel]:
+    """The class, or the instance, that is installed as `name` or meant by ``module:attribute``; an instance comes back as it is.
 
     What a model estimates and needs is known without the settings of an instance.
 
@@ -23,6 +23,8 @@ def find_model(name: str) -> SignalModel | type[SignalModel]:
     ConfigError
         If there is none of that name, it is not a :class:`SignalModel`, or it lacks something that every model has.
     """
+    if isinstance(name, SignalModel):
+        return name
     found = REGISTRY.load(name)
     kind = found if isinstance(found, type) else type(found)
     if not issubclass(kind, SignalModel):
@@ -48,7 +50,7 @@ def get_model(model: str | SignalModel, **settings: Any) -> SignalModel:
     ConfigError
         As :func:`find_model`; if a setting is missing, unknown or impossible, or settings are given for an instance.
     """
-    found = find_model(model) if isinstance(model, str) else model
+    found = find_model(model)
     if isinstance(found, SignalModel):
         if settings:
             raise ConfigError(f"signal model {str(model)!r}", "is an instance, whose settings are made", "give none")

@@ -27,7 +27,9 @@ class LookLocker(SeparableModel):
     TR / T1*.
     """
 
-    inversion_efficiency: float = field(default=1.0, metadata=described("part of the magnetisation that is inverted"))
+    inversion_efficiency: float = field(
+        default=1.0, metadata=described("part of the magnetisation that is inverted", header="InversionEfficiency")
+    )
 
     name: ClassVar[str] = "look-locker"
     summary: ClassVar[str] = "M0 d/(f-1) (1 - f exp(-t (f-1)/(d T1))), inversion efficiency d"

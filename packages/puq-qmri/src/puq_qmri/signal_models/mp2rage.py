@@ -33,14 +33,24 @@ class Mp2rage(SeparableModel):
     """
 
     flip_angles: tuple[float, ...] = field(
-        metadata=described("flip angle of each block, in the order of the inversion times", unit="rad", header="FlipAngle")
+        metadata=described(
+            "flip angle of each block, in the order of the inversion times",
+            unit="rad",
+            option="--flip-angle in degrees",
+            header="FlipAngle",
+            several=True,
+        )
     )
     tr: float = field(metadata=described("time between excitations", unit="s", option="--tr", header="RepetitionTimeExcitation"))
     tr_preparation: float = field(metadata=described("time between inversions", unit="s", header="RepetitionTimePreparation"))
     n_shots: tuple[int, ...] = field(
-        metadata=described("excitations of a block before the centre of k-space, and from it on", header="NumberShots")
+        metadata=described(
+            "excitations of a block before the centre of k-space, and from it on", header="NumberShots", several=True
+        )
     )
-    inversion_efficiency: float = field(default=0.96, metadata=described("part of the magnetisation that is inverted"))
+    inversion_efficiency: float = field(
+        default=0.96, metadata=described("part of the magnetisation that is inverted", header="InversionEfficiency")
+    )
 
     name: ClassVar[str] = "mp2rage"
     summary: ClassVar[str] = "M0 GRE_i(T1) of blocks i after an inversion, steady state"

@@ -31,6 +31,8 @@ class Setting:
         Option of the command line that gives it.
     header
         Field of a BIDS sidecar that states it; empty if none does.
+    several
+        Whether it is a tuple of numbers.
     default
         Its value where none is given, or :data:`REQUIRED`.
     """
@@ -40,15 +42,21 @@ class Setting:
     unit: str = "1"
     option: str = ""
     header: str = ""
+    several: bool = False
     default: Any = REQUIRED
 
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is REQUIRED
 
-def described(meaning: str, *, unit: str = "1", option: str = "", header: str = "") -> dict[str, Any]:
+
+def described(meaning: str, *, unit: str = "1", option: str = "", header: str = "", several: bool = False) -> dict[str, Any]:
     """Metadata for the dataclass field of a setting: ``tr: float = field(metadata=described("repetition time", unit="s"))``.
 
     Without an option of its own a setting is given by ``--setting NAME=VALUE``.
     """
-    return {_DESCRIPTION: {"meaning": meaning, "unit": unit, "option": option, "header": header}}
+    return {_DESCRIPTION: {"meaning": meaning, "unit": unit, "option": option, "header": header, "several": several}}
 
 
 def settings_of(kind: type) -> tuple[Setting, ...]:
@@ -80,7 +88,7 @@ def check_settings(name: str, kind: type, given: dict[str, Any]) -> None:
         if extra not in {s.name for s in known}:
             listed = ", ".join(s.name for s in known) or "none"
             raise ConfigError(f"signal model {name!r}", f"has no setting {extra!r}", f"its settings: {listed}")
-    missing = [s for s in known if s.default is REQUIRED and given.get(s.name) is None]
+    missing = [s for s in known if s.required and given.get(s.name) is None]
     if missing:
         wanted = ", ".join(f"{s.name} ({s.meaning}{_in_unit(s)})" if s.meaning else s.name for s in missing)
         headers = [s.header for s in missing if s.header]

@@ -69,6 +69,8 @@ QUANTITIES = {
     "r2": Quantity(label="R2", unit="1/s", table="navia", high=50.0),
     "r2star": Quantity(label="R2*", unit="1/s", table="navia", high=100.0),
     "m0": Quantity(label="M0", unit="arbitrary units"),
+    "s0": Quantity(label="S0", unit="arbitrary units"),
+    "adc": Quantity(label="ADC", unit="10\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT THREE} mm\N{SUPERSCRIPT TWO}/s", scale=1e9, high=3e-9),
     "signal": Quantity(label="signal", unit="arbitrary units"),
     "chi2": Quantity(label="reduced chi-square"),
     "relative": Quantity(label="relative standard deviation", unit="%", scale=100.0),

@@ -30,7 +30,7 @@ class FitPanel:
     title
         Where it is and what came out.
     times, signal
-        The measurement, times in seconds.
+        The measurement; times in seconds, or whatever else the contrasts differ in.
     curve_times, curve
         The fitted model on a fine axis.
     sigma
@@ -49,18 +49,26 @@ class FitPanel:
     high: FinePoints | None = None
 
 
-def fit_figure(panels: Sequence[FitPanel], *, time: str = "echo time") -> Figure:
-    """Measured points, the fitted curve and its band, one panel each; times are drawn in milliseconds."""
+def fit_figure(panels: Sequence[FitPanel], *, time: str = "echo time", unit: str = "ms", scale: float = 1e3) -> Figure:
+    """Measured points, the fitted curve and its band, one panel each.
+
+    Parameters
+    ----------
+    panels
+        What to draw.
+    time, unit, scale
+        Name of the horizontal axis, its unit, and the factor from the panels' values to that unit.
+    """
     _need(panels, "fit figure")
     with style():
         figure, axes = grid(len(panels), columns=3, width=3.3, height=2.6)
         for axis, panel in zip(axes, panels, strict=True):
-            t, fine = np.asarray(panel.times) * 1e3, np.asarray(panel.curve_times) * 1e3
+            t, fine = np.asarray(panel.times) * scale, np.asarray(panel.curve_times) * scale
             if panel.low is not None and panel.high is not None:
                 axis.fill_between(fine, panel.low, panel.high, color=COLOURS[0], alpha=0.18, linewidth=0, label="95 % band")
             axis.plot(fine, panel.curve, color=COLOURS[0], label="fit")
             axis.errorbar(t, panel.signal, yerr=panel.sigma, fmt="o", ms=4, color=COLOURS[1], elinewidth=1, label="measured")
-            axis.set(title=panel.title, xlabel=f"{time} [ms]", ylabel="signal [arbitrary units]")
+            axis.set(title=panel.title, xlabel=f"{time} [{unit}]", ylabel="signal [arbitrary units]")
         axes[0].legend(fontsize=8)
         return figure
 
