@@ -158,7 +158,7 @@ def test_the_summary_is_about_fitted_voxels_of_the_region(series: ImageSeries) -
     fitted = result.maps["t2"][1][result.status[1] == Status.OK]
     assert facts["voxels"] == fitted.size
     assert facts["median"] == pytest.approx(np.median(fitted), rel=1e-6)
-    assert summary(result, np.zeros(series.shape, bool))["t2"] == {"voxels": 0}
+    assert summary(result, np.zeros(series.shape, bool))["t2"] == {"voxels": 0, "unit": "s"}
 
 
 def test_the_foreground_leaves_out_noise_and_survives_nan(rng: np.random.Generator) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from medcore.errors import ConfigError
 from puq_qmri.fitting import Status, fit
-from puq_qmri.signal_models import SignalModel, get_model
+from puq_qmri.signal_models import SignalModel, find_model, get_model, settings_of
 from puq_qmri.testing import check_signal_model
 
 SATURATION_RECOVERY = '''
+from dataclasses import dataclass
 import torch
-from puq_qmri.signal_models import Parameter, SeparableModel
+from puq_qmri.signal_models import Parameter, SeparableModel, SignalModel
 from puq_qmri.signal_models.base import decay, decay_slope
 
 
@@ -59,6 +60,20 @@ class Unfinished(SaturationRecovery.__mro__[1]):
     name = "unfinished"
     summary = source = "none"
     times_key = "ti"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(SignalModel):
+    floor: float = 0.0
+    name, summary, source, times_key = "plain", "M0 (exp(-t/T2) + floor)", "a laboratory's own", "te"
+    parameters = (
+        Parameter(name="m0", map_name="M0map", unit="a.u.", lower=0.0, upper=float("inf")),
+        Parameter(name="t2", map_name="T2map", unit="s", lower=0.001, upper=5.0),
+    )
+
+    def signal(self, parameters, times):
+        m0, t2 = parameters[..., None].unbind(-2)
+        return m0 * (torch.exp(-times / t2) + self.floor)
 
 
 ready = WithArgument(2)
@@ -113,17 +128,26 @@ def test_a_name_that_is_no_model_is_refused_in_one_line(module: str, name: str, 
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_is_not_separable_is_refused_by_the_fit() -> None:
-    class Plain(SignalModel):
-        name = "plain"
-        summary = source = times_key = "none"
-        parameters = ()
+def test_a_model_with_nothing_but_a_signal_is_fitted(module: str) -> None:
+    check_signal_model(get_model(f"{module}:Plain", floor=0.1))
+    times = np.array([0.01, 0.03, 0.06, 0.1, 0.15])
+    images = 50 * (np.exp(-times / 0.06) + 0.1).reshape(5, 1, 1, 1)
+    result = fit(images, times, get_model(f"{module}:Plain", floor=0.1))
+    assert result.status.item() == Status.OK
+    assert result.maps["t2"].item() == pytest.approx(0.06, rel=1e-5)
+    assert np.isfinite(result.std["t2"]).all()
+    assert result.signal_model.settings() == {"floor": 0.1}
 
-        def signal(self, parameters, times):
-            return parameters
 
-        def jacobian(self, parameters, times):
-            return parameters
+def test_an_instance_takes_no_settings(module: str) -> None:
+    with pytest.raises(ConfigError, match=r"is an instance, whose settings are made; give none"):
+        get_model(f"{module}:ready", factor=3)
+    model = get_model("t2")
+    assert get_model(model) is model
 
-    with pytest.raises(ConfigError, match=r"signal model 'plain': is not linear in all parameters but one"):
-        fit(np.ones((3, 1, 1, 1)), np.array([0.1, 0.2, 0.3]), Plain())
+
+def test_settings_of_a_class_without_fields_are_its_arguments(module: str) -> None:
+    assert [s.name for s in settings_of(find_model(f"{module}:WithArgument"))] == ["factor"]  # type: ignore[arg-type]
+    assert get_model(f"{module}:WithArgument", factor=3).factor == 3  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"has no setting 'fator'; its settings: factor"):
+        get_model(f"{module}:WithArgument", fator=3)
