@@ -19,3 +19,19 @@ SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
 CoilGeometry = Literal["birdcage", "random-birdcage", "loops"]
 COIL_GEOMETRIES: tuple[CoilGeometry, ...] = get_args(CoilGeometry)
 """Places of simulated receive coils: :func:`puq_qmri.simulation.coil_maps`."""
+
+Fitter = Literal["auto", "variable-projection", "levenberg-marquardt"]
+FITTERS: tuple[Fitter, ...] = get_args(Fitter)
+"""How the misfit is made least: :func:`puq_qmri.fitting.fit`."""
+
+Weighting = Literal["auto", "none", "given", "misfit-aware"]
+WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
+"""Weights of the contrasts in a fit: :func:`puq_qmri.fitting.weighting.weigh`."""
+
+Robust = Literal["none", "huber", "tukey"]
+ROBUST: tuple[Robust, ...] = get_args(Robust)
+"""What a contrast far from the others counts: :func:`puq_qmri.fitting.robust.solve_robustly`."""
+
+Noise = Literal["gaussian", "rician", "non-central-chi"]
+NOISES: tuple[Noise, ...] = get_args(Noise)
+"""Distribution of the images' noise: :mod:`puq_qmri.fitting.likelihood`."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from puq_qmri.fitting.variable_projection import GRID_RATIO, Solution, solve
+from puq_qmri.fitting.solution import Solution
+from puq_qmri.fitting.variable_projection import GRID_RATIO, solve
 from puq_qmri.signal_models import get_model
 
 DENSE = 1200

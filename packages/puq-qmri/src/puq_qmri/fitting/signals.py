@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcore.errors import InputError
-from puq_qmri.fitting.variable_projection import Solution, solve
-from puq_qmri.signal_models.base import SeparableModel, SignalModel
+from puq_qmri.fitting.solution import Solution
+from puq_qmri.signal_models.base import SignalModel
 
 SignalType = Literal["signed", "magnitude", "complex"]
+Solver = Callable[[Tensor, Tensor], Solution]
+"""Turns signals and weights, both (voxel, contrast), into estimates."""
 SIGNAL_TYPES = ("auto", "signed", "magnitude", "complex")
 
 
@@ -97,7 +100,7 @@ def inside_bounds(model: SignalModel, parameters: Float[Tensor, "voxel parameter
     return ((parameters > lower) & (parameters < upper)).all(-1)
 
 
-def with_physical_sign(model: SeparableModel, solution: Solution) -> Solution:
+def with_physical_sign(model: SignalModel, solution: Solution) -> Solution:
     """The solution, or that of the signals with the other sign where only its parameters lie within their bounds.
 
     Signals of the other sign have the same misfit, and parameters in the images' unit change sign.
@@ -105,7 +108,7 @@ def with_physical_sign(model: SeparableModel, solution: Solution) -> Solution:
     in_image_unit = torch.tensor([p.unit == "a.u." for p in model.parameters], device=solution.parameters.device)
     mirrored = torch.where(in_image_unit, -solution.parameters, solution.parameters)
     better = inside_bounds(model, mirrored) & ~inside_bounds(model, solution.parameters)
-    return _where(better, replace(solution, parameters=mirrored), solution)
+    return replace(solution, parameters=torch.where(better[:, None], mirrored, solution.parameters))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,16 +119,19 @@ class Polarities:
     ----------
     best
         The one of least misfit with parameters within their bounds.
+    signal
+        (voxel, contrast): the magnitudes with the signs that belong to it.
     parameters, costs
         (polarity, voxel, parameter) and (polarity, voxel) of all of them; the misfit of an unphysical one is infinite.
     """
 
     best: Solution
+    signal: Float[Tensor, "voxel contrast"]
     parameters: Float[Tensor, "polarity voxel parameter"]
     costs: Float[Tensor, "polarity voxel"]
 
-    def doubt(self, variance: Float[Tensor, " voxel"]) -> Float[Tensor, "voxel parameter"]:
-        """Mean square distance of the other solutions from the best, weighted by their likelihood under noise of this variance.
+    def doubt(self, variance: Float[Tensor, " voxel"]) -> Float[Tensor, "voxel parameter parameter"]:
+        """Mean product of the distances of the other solutions from the best, weighted by their likelihood under noise of this variance.
 
         A value near the zero crossing fits nearly as well with either sign, and the best solution alone is too sure. Where an
         inversion time meets the zero crossing (T1 1.084 s, TI 0.7 s, f 1.9) its intervals cover 87 %, with this term 92 %.
@@ -133,11 +139,13 @@ class Polarities:
         excess = (self.costs - self.best.cost).clamp_min(0)
         likelihood = torch.exp(-excess / (2 * variance.clamp_min(torch.finfo(variance.dtype).tiny)))
         distance = torch.where(likelihood[..., None] > 0, self.parameters - self.best.parameters, 0.0)
-        return (likelihood[..., None] * distance**2).sum(0) / likelihood.sum(0).clamp_min(1)[:, None]
+        total = likelihood.sum(0).clamp_min(1)
+        return torch.einsum("sv,svp,svq->vpq", likelihood / total, distance, distance)
 
 
 def solve_with_polarity(
-    model: SeparableModel,
+    solve: Solver,
+    model: SignalModel,
     times: Float[Tensor, " contrast"],
     magnitude: Float[Tensor, "voxel contrast"],
     weights: Float[Tensor, "#voxel contrast"],
@@ -147,34 +155,37 @@ def solve_with_polarity(
     Every place of the sign change between two times is tried (Nekolla et al. 1992, doi 10.1002/mrm.1910280114); the one with the
     smallest misfit and parameters within their bounds wins. The magnitude of noise is not zero on average, so that values near
     the zero crossing leave a bias, which grows as SNR falls.
+
+    Parameters
+    ----------
+    solve
+        The fitter of signed signals.
+    model, times
+        The model and its times.
+    magnitude, weights
+        float64, as the fitter takes them.
     """
-    trials = [solve(model, times, magnitude, weights)]
-    costs = [_worth(model, trials[0])]
+    trials = [solve(magnitude, weights)]
+    signals, costs = [magnitude], [_worth(model, trials[0])]
     for time in sorted(set(times.tolist())):
-        trial = solve(model, times, torch.where(times <= time, -magnitude, magnitude), weights)
+        turned = torch.where(times <= time, -magnitude, magnitude)
+        trial = solve(turned, weights)
         # Turning only contrasts that are left out is the previous polarity once more.
         new = (weights[:, times == time] > 0).any(-1)
         trials.append(trial)
+        signals.append(turned)
         costs.append(torch.where(new, _worth(model, trial), torch.inf))
     first = torch.stack(costs).argmin(0)
-    best = trials[0]
-    for index, trial in enumerate(trials):
-        best = _where(first == index, trial, best)
-    return Polarities(best=best, parameters=torch.stack([trial.parameters for trial in trials]), costs=torch.stack(costs))
+    best, signal = trials[0], magnitude
+    for index, (trial, turned) in enumerate(zip(trials, signals, strict=True)):
+        best = trial.where(first == index, best)
+        signal = torch.where((first == index)[:, None], turned, signal)
+    return Polarities(
+        best=best, signal=signal, parameters=torch.stack([trial.parameters for trial in trials]), costs=torch.stack(costs)
+    )
 
 
-def _worth(model: SeparableModel, solution: Solution) -> Float[Tensor, " voxel"]:
+def _worth(model: SignalModel, solution: Solution) -> Float[Tensor, " voxel"]:
     """Misfit, with unphysical or undetermined solutions behind all others."""
     physical = inside_bounds(model, solution.parameters) & ~solution.at_bound
     return torch.where(physical, solution.cost, torch.inf)
-
-
-def _where(first: Bool[Tensor, " voxel"], one: Solution, other: Solution) -> Solution:
-    """Voxels of one solution where `first`, of the other elsewhere."""
-    return Solution(
-        parameters=torch.where(first[:, None], one.parameters, other.parameters),
-        cost=torch.where(first, one.cost, other.cost),
-        iterations=torch.where(first, one.iterations, other.iterations),
-        converged=torch.where(first, one.converged, other.converged),
-        at_bound=torch.where(first, one.at_bound, other.at_bound),
-    )

@@ -17,12 +17,15 @@ ten thousand; then neither is the better estimate, and either may be returned.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from puq_qmri.fitting.dictionary import explained_energy
+from puq_qmri.fitting.observation import observed
+from puq_qmri.fitting.solution import Solution
 from puq_qmri.signal_models.base import SeparableModel
 
 GRID_RATIO = 1.08
@@ -31,46 +34,26 @@ _FLAT = 1e-10
 """Share of the signal's energy below which two misfits are the same but for rounding."""
 _DEPENDENT = 1e-7
 """Length of what the first basis function leaves of the second, below which rounding makes it up."""
-_TINY = torch.finfo(torch.float64).tiny
-
-
-@dataclass(frozen=True, kw_only=True)
-class Solution:
-    """Estimates of a batch of voxels.
-
-    Attributes
-    ----------
-    parameters
-        float64 (voxel, parameter).
-    cost
-        float64 (voxel,): weighted sum of squared residuals.
-    iterations
-        int64 (voxel,): evaluations of the misfit after the start grid.
-    converged
-        bool (voxel,).
-    at_bound
-        bool (voxel,): the first or last time constant allowed explains the signal as well as any other.
-    """
-
-    parameters: Float[Tensor, "voxel parameter"]
-    cost: Float[Tensor, " voxel"]
-    iterations: Int[Tensor, " voxel"]
-    converged: Bool[Tensor, " voxel"]
-    at_bound: Bool[Tensor, " voxel"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Batch:
-    """Voxels with the square roots of their weights (one row for all, or one for each) and their signal times those."""
+    """Voxels with the square roots of their weights (one row for all, or one for each) and their signal as these show it."""
 
     model: SeparableModel
     times: Float[Tensor, " contrast"]
     root: Float[Tensor, "#voxel contrast"]
+    whitening: Float[Tensor, "contrast contrast"] | None
     target: Float[Tensor, "voxel contrast"]
 
     def part(self, keep: Bool[Tensor, " voxel"]) -> _Batch:
         root = self.root if len(self.root) == 1 else self.root[keep]
-        return _Batch(model=self.model, times=self.times, root=root, target=self.target[keep])
+        return replace(self, root=root, target=self.target[keep])
+
+    def span(self, constant: Float[Tensor, " voxel"]) -> _Span:
+        """The space of the observed basis functions."""
+        basis = self.model.basis(constant, self.times).unbind(-1)
+        return _Span.of([observed(c, self.root, self.whitening) for c in basis])
 
 
 def solve(
@@ -79,6 +62,7 @@ def solve(
     signal: Float[Tensor, "voxel contrast"],
     weights: Float[Tensor, "#voxel contrast"],
     *,
+    whitening: Float[Tensor, "contrast contrast"] | None = None,
     tolerance: float = 1e-8,
     max_iterations: int = 60,
 ) -> Solution:
@@ -95,6 +79,8 @@ def solve(
         float64, seconds.
     signal, weights
         float64 and finite; weights are inverse variances up to a factor, zero leaves a contrast out.
+    whitening
+        Inverse Cholesky factor of the correlation of the contrasts: the residuals are ``whitening @ (sqrt(weights) * (y - s))``.
     tolerance
         Convergence when a step changes ``log T`` by less.
     max_iterations
@@ -105,12 +91,13 @@ def solve(
     steps = 1 + max(16, math.ceil((high - low) / math.log(GRID_RATIO)))
     grid = torch.linspace(low, high, steps, dtype=torch.float64, device=signal.device)
     root = weights.sqrt()
-    batch = _Batch(model=model, times=times, root=root, target=root * signal)
-    explained = grid_energy(model, times, signal, weights, grid)
+    target = observed(signal, root, whitening)
+    batch = _Batch(model=model, times=times, root=root, whitening=whitening, target=target)
+    explained = explained_energy(model.basis(grid.exp(), times), signal, weights, whitening)
     best, index = explained.max(-1)
     log_constant, iterations, converged = _refine(batch, grid, index, tolerance, max_iterations)
     constant = log_constant.exp()
-    coefficients, residual = _Span.of(model.basis(constant, times), root).project(batch.target)
+    coefficients, residual = batch.span(constant).project(batch.target)
     cost, total = (residual**2).sum(-1), (batch.target**2).sum(-1)
     at_limit = (log_constant <= low + 1e-6) | (log_constant >= high - 1e-6)
     flat = torch.maximum(explained[:, 0], explained[:, -1]) >= best - _FLAT * total
@@ -123,35 +110,9 @@ def solve(
     )
 
 
-def grid_energy(
-    model: SeparableModel,
-    times: Float[Tensor, " contrast"],
-    signal: Float[Tensor, "voxel contrast"],
-    weights: Float[Tensor, "#voxel contrast"],
-    grid: Float[Tensor, " grid"],
-) -> Float[Tensor, "voxel grid"]:
-    """How much of each voxel's weighted energy the model explains at each ``log T`` of the grid."""
-    basis = model.basis(grid.exp(), times)
-    size = basis.abs().amax(-2, keepdim=True)
-    basis = basis / torch.where(size > 0, size, 1.0)
-    weighted = weights * signal
-    # In place, because most of the time would go into fresh memory for (voxel, grid).
-    if model.n_linear == 1:
-        curve = basis[..., 0]
-        return (weighted @ curve.T).square_().div_((weights @ (curve**2).T).clamp_min_(_TINY))
-    first, second = basis.unbind(-1)
-    b0, b1 = weighted @ first.T, weighted @ second.T
-    a00, a11, a01 = (weights @ product.T for product in (first**2, second**2, first * second))
-    # The energy along the first function and that along what is left of the second: no difference of large terms.
-    share = a01 / a00.clamp_min_(_TINY)
-    rest = a01.mul_(share).neg_().add_(a11).clamp_min_(_TINY)
-    rest = torch.maximum(rest, a11.mul_(1e-12))  # below that it is rounding error
-    return b1.addcmul_(share, b0, value=-1).square_().div_(rest).add_(b0.square_().div_(a00))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Span:
-    """The space of the weighted basis of each voxel, as orthonormal functions.
+    """The space of the observed basis of each voxel, as orthonormal functions.
 
     The basis functions are ``lengths[0] f_0`` and ``share f_0 + lengths[1] f_1``. A function that vanishes, or that the first
     one explains, is replaced by zero and its length by infinity, so that its coefficient becomes zero.
@@ -162,8 +123,7 @@ class _Span:
     share: Float[Tensor, "voxel 1"] | None
 
     @classmethod
-    def of(cls, basis: Float[Tensor, "voxel contrast linear"], root: Float[Tensor, "#voxel contrast"]) -> _Span:
-        columns = [c * root for c in basis.unbind(-1)]
+    def of(cls, columns: list[Float[Tensor, "voxel contrast"]]) -> _Span:
         # Late echoes of a fast decay are so small that their squares vanish: in units of the largest they do not.
         sizes = [_or_infinite(c.abs().amax(-1, keepdim=True)) for c in columns]
         columns = [c / size for c, size in zip(columns, sizes, strict=True)]
@@ -235,10 +195,11 @@ def _refine(
 def _newton_step(batch: _Batch, log_constant: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
     """The Gauss-Newton step of the misfit from ``log T``; its sign is that of descent. Zero where the misfit is flat."""
     constant = log_constant.exp()
-    span = _Span.of(batch.model.basis(constant, batch.times), batch.root)
+    span = batch.span(constant)
     coefficients, residual = span.project(batch.target)
     slopes = batch.model.basis_slope(constant, batch.times).unbind(-1)
-    slope = torch.stack([c * s for c, s in zip(coefficients, slopes, strict=True)]).sum(0) * batch.root
+    slope = torch.stack([c * s for c, s in zip(coefficients, slopes, strict=True)]).sum(0)
+    slope = observed(slope, batch.root, batch.whitening)
     for function in span.functions:
         slope = slope - (function * slope).sum(-1, keepdim=True) * function
     # The residual is orthogonal to the basis, so its product with the whole slope is that with the projected one.
