@@ -25,7 +25,8 @@ from puq_qmri.networks.variance import Evidence, contrast_order, gather_evidence
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.reconstruction.basis import temporal_basis
 from puq_qmri.reconstruction.subspace import SubspaceSolver
-from puq_qmri.signal_models import get_model
+from puq_qmri.signal_models import SignalModel, find_model
+from puq_qmri.signal_models.sequence import model_for
 from puq_qmri.uncertainty import noise_level_or_zero, sampled_fractions
 
 _START_STEPS, _START_SHIFT = 8, 0.01
@@ -101,21 +102,13 @@ class Problem:
         return gather_evidence(images, residuals, level=self.level, sampled_fraction=self.sampled_fraction, times=self.times)
 
 
-def build_problem(
-    kspace: KSpace,
-    csm: NDArray[np.complex64],
-    settings: NetworkSettings,
-    *,
-    model: str | None = None,
-    level: float | None = None,
-    device: str | torch.device = "cpu",
-) -> Problem:
-    """Make a measurement ready for a network.
+class Preparation:
+    """Scans of one sampling made ready for a network: operator, density, normal operators and components are made once.
 
     Parameters
     ----------
     kspace
-        The measurement, noise white between coils.
+        A measurement, noise white between coils.
     csm
         Coil maps complex64 (coil, z, y, x).
     settings
@@ -127,6 +120,11 @@ def build_problem(
     device
         Where the network computes.
 
+    Attributes
+    ----------
+    problem
+        The measurement made ready.
+
     Raises
     ------
     InputError
@@ -134,49 +132,114 @@ def build_problem(
     NumericalError
         If there is no signal.
     """
-    _check(kspace, settings, model)
-    subspace = settings.layout == "subspace"
-    method = ReconstructionSettings(
-        method="subspace" if subspace else "adjoint",
-        components=_components(kspace, settings, model),
-    )
-    reconstructor = Reconstructor(kspace=kspace, settings=method, csm=csm, device=device, model=model if subspace else None)
-    with torch.no_grad():
-        back, first = reconstructor.back(kspace.data), reconstructor.own.images
-    level = noise_level_or_zero(kspace) if level is None else level
-    fractions = sampled_fractions(kspace)
-    problem = Problem(
-        normal=reconstructor.normal,
-        right=back,
-        start=first,
-        power=torch.as_tensor((np.abs(csm) ** 2).sum(axis=0), device=device).float(),
-        conditions=torch.zeros(0, N_CONDITIONS),
-        scale=1.0,
-        gridded=kspace.traj is None,
-        back=back,
-        image_normal=reconstructor.normal,
-        level=level,
-        sampled_fraction=fractions,
-        times=contrast_order(kspace, model),
-    )
-    if subspace:
-        problem = _in_subspace(problem, reconstructor.solver, int(kspace.measured.argmax()))
-    elif settings.layout == "contrast":
-        problem = replace(problem, start=_descend(reconstructor.normal, back))
-    scale = float(torch.quantile(problem.start.abs().square().sum(dim=0).sqrt().flatten(), _BRIGHT))
-    scale /= 1 if subspace else math.sqrt(kspace.n_contrasts)
-    if not 0 < scale < math.inf:
-        raise NumericalError(kspace.source, "has no signal", "check the samples and coil maps")
-    return replace(
-        problem,
-        right=problem.right / scale,
-        start=problem.start / scale,
-        scale=scale,
-        conditions=_conditions(kspace, fractions, level / scale, per_contrast=settings.layout == "contrast").to(device),
-    )
+
+    def __init__(
+        self,
+        kspace: KSpace,
+        csm: NDArray[np.complex64],
+        settings: NetworkSettings,
+        *,
+        model: str | SignalModel | None = None,
+        level: float | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        _check(kspace, settings, model)
+        self._layout, self._model, self._device = settings.layout, model, device
+        subspace = settings.layout == "subspace"
+        method = ReconstructionSettings(
+            method="subspace" if subspace else "adjoint",
+            components=_components(kspace, settings, model),
+        )
+        self._reconstructor = Reconstructor(
+            kspace=kspace, settings=method, csm=csm, device=device, model=model if subspace else None
+        )
+        self._power = torch.as_tensor((np.abs(csm) ** 2).sum(axis=0), device=device).float()
+        self.problem = self.fresh(kspace, level=level)
+
+    def fresh(self, kspace: KSpace, *, level: float | None = None) -> Problem:
+        """A measurement with this sampling made ready, with a phase, a start and a scale of its own.
+
+        Raises
+        ------
+        InputError
+            If it was sampled otherwise.
+        NumericalError
+            If there is no signal.
+        """
+        reconstructor, per_contrast = self._reconstructor, self._layout == "contrast"
+        with torch.no_grad():
+            solver, solved = reconstructor.solved(kspace)
+            back = reconstructor.back(kspace.data)
+        level = noise_level_or_zero(kspace) if level is None else level
+        fractions = sampled_fractions(kspace)
+        problem = Problem(
+            normal=reconstructor.normal,
+            right=back,
+            start=solved.images,
+            power=self._power,
+            conditions=torch.zeros(0, N_CONDITIONS),
+            scale=1.0,
+            gridded=kspace.traj is None,
+            back=back,
+            image_normal=reconstructor.normal,
+            level=level,
+            sampled_fraction=fractions,
+            times=contrast_order(kspace, self._model),
+        )
+        if solver is not None:
+            problem = _in_subspace(problem, solver, int(kspace.measured.argmax()))
+        elif per_contrast:
+            problem = replace(problem, start=_descend(problem.normal, back))
+        scale = float(torch.quantile(problem.start.abs().square().sum(dim=0).sqrt().flatten(), _BRIGHT))
+        scale /= 1 if solver is not None else math.sqrt(kspace.n_contrasts)
+        if not 0 < scale < math.inf:
+            raise NumericalError(kspace.source, "has no signal", "check the samples and coil maps")
+        return replace(
+            problem,
+            right=problem.right / scale,
+            start=problem.start / scale,
+            scale=scale,
+            conditions=_conditions(kspace, fractions, level / scale, per_contrast=per_contrast).to(self._device),
+        )
+
+    @torch.no_grad()
+    def again(self, samples: Complex64[np.ndarray, "..."]) -> Problem:
+        """The problem for samples that differ little from those prepared for, noise added for example.
+
+        Phase, scale and conditions stay. The subspace's iteration goes on from its result, also for the same samples: compare with
+        what those give.
+
+        Parameters
+        ----------
+        samples
+            Shaped like those of the measurement.
+        """
+        problem, reconstructor = self.problem, self._reconstructor
+        back = reconstructor.back(samples)
+        right = problem.latent(back)
+        if self._layout == "subspace":
+            start = problem.latent(reconstructor.solver.again(torch.as_tensor(samples, device=self._device)))
+        elif self._layout == "contrast":
+            start = _descend(problem.normal, right)
+        else:
+            start = problem.latent(reconstructor.response(samples))  # of the adjoint, which is linear
+        return replace(problem, right=right, start=start, back=back)
 
 
-def _check(kspace: KSpace, settings: NetworkSettings, model: str | None) -> None:
+def build_problem(
+    kspace: KSpace,
+    csm: NDArray[np.complex64],
+    settings: NetworkSettings,
+    *,
+    model: str | SignalModel | None = None,
+    level: float | None = None,
+    device: str | torch.device = "cpu",
+) -> Problem:
+    """One measurement made ready; parameters and errors as those of :class:`Preparation`, which is for several."""
+    return Preparation(kspace, csm, settings, model=model, level=level, device=device).problem
+
+
+def _check(kspace: KSpace, settings: NetworkSettings, model: str | SignalModel | None) -> None:
     if settings.layout == "channels" and kspace.n_contrasts != settings.contrasts:
         raise InputError(
             kspace.source,
@@ -189,15 +252,15 @@ def _check(kspace: KSpace, settings: NetworkSettings, model: str | None) -> None
         )
     if settings.layout == "subspace" and model is None:
         raise InputError(kspace.source, "has no signal model, whose components the network uses", "name one with --model")
-    if settings.layout == "subspace" and model is not None and get_model(model).phase_evolves:
+    if settings.layout == "subspace" and model is not None and find_model(model).phase_evolves:
         raise InputError(kspace.source, f"has a phase that evolves with time in model {model}", "choose --method cg-sense")
 
 
-def _components(kspace: KSpace, settings: NetworkSettings, model: str | None) -> int:
+def _components(kspace: KSpace, settings: NetworkSettings, model: str | SignalModel | None) -> int:
     """As many as the model's signals need and the network has; 0 without subspace."""
     if settings.layout != "subspace" or model is None:
         return 0
-    chosen = get_model(model)
+    chosen = model_for(model, kspace)
     if chosen.times_key not in kspace.times:
         raise InputError(kspace.source, f"states no {chosen.times_key}, which model {model} needs", "give the times")
     live = kspace.measured | ~kspace.measured.any()

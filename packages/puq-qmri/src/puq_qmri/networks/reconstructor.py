@@ -18,9 +18,11 @@ from medcore.errors import ConfigError
 from medcore.io.kspace import KSpace
 from puq_qmri.csm import espirit
 from puq_qmri.networks.dropout import ensemble, mc_dropout
-from puq_qmri.networks.problem import Problem, build_problem
+from puq_qmri.networks.problem import Preparation, Problem
+from puq_qmri.networks.settings import NetworkSettings
 from puq_qmri.networks.unrolled import UnrolledNetwork
 from puq_qmri.networks.weights import Weights
+from puq_qmri.signal_models import SignalModel
 from puq_qmri.uncertainty import Prediction
 
 NetworkUncertainty = Literal["none", "learned", "mc-dropout", "ensemble"]
@@ -29,6 +31,8 @@ NetworkUncertainty = Literal["none", "learned", "mc-dropout", "ensemble"]
 @dataclass(kw_only=True)
 class NetworkReconstructor:
     """Networks prepared for the sampling of one measurement.
+
+    What does not depend on the samples is made once, and once for all members of an ensemble that take the same latent images.
 
     Parameters
     ----------
@@ -55,8 +59,9 @@ class NetworkReconstructor:
     members: Sequence[Weights]
     csm: NDArray[np.complex64] | None = None
     device: str | torch.device = "cpu"
-    model: str | None = None
+    model: str | SignalModel | None = None
     _networks: list[UnrolledNetwork] = field(default_factory=list, init=False)
+    _preparations: list[Preparation] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         for weights in self.members:
@@ -67,11 +72,21 @@ class NetworkReconstructor:
             raise ConfigError("--weights", "names no network", "give a folder of weights")
         if self.csm is None:
             self.csm = espirit(self.kspace)
-        self.problems = [self._problem(self.kspace, network) for network in self._networks]
+        made: dict[tuple[str | int, ...], Preparation] = {}
+        for network in self._networks:
+            wanted = network.settings
+            key = (wanted.layout, wanted.components, wanted.contrasts, wanted.consistency)
+            if key not in made:
+                made[key] = self._prepared(self.csm, wanted)
+            self._preparations.append(made[key])
 
-    def _problem(self, kspace: KSpace, network: UnrolledNetwork) -> Problem:
-        assert self.csm is not None  # noqa: S101 - for the type checker: set before any problem is built
-        return build_problem(kspace, self.csm, network.settings, model=self.model, device=self.device)
+    def _prepared(self, csm: NDArray[np.complex64], wanted: NetworkSettings) -> Preparation:
+        return Preparation(self.kspace, csm, wanted, model=self.model, device=self.device)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The measurement as each member takes it."""
+        return [p.problem for p in self._preparations]
 
     @property
     def real_images(self) -> bool:
@@ -81,18 +96,36 @@ class NetworkReconstructor:
     @cached_property
     def images(self) -> Complex64[Tensor, "contrast z y x"]:
         """Images of the measurement, mean over the members."""
-        return torch.stack([self._run(n, p) for n, p in zip(self._networks, self.problems, strict=True)]).mean(dim=0)
+        return self._mean(lambda p: p.problem)
 
     def __call__(self, kspace: KSpace) -> Complex64[Tensor, "contrast z y x"]:
-        """Images of a measurement with the same sampling, for :func:`puq_qmri.uncertainty.pseudo_replica`."""
-        if kspace is self.kspace:
-            return self.images
-        found = [self._run(n, self._problem(kspace, n)) for n in self._networks]
-        return torch.stack(found).mean(dim=0)
+        """Images of a measurement with the same sampling, with a start, phase and scale of its own.
+
+        Raises
+        ------
+        InputError
+            If it was sampled otherwise.
+        """
+        return self.images if kspace is self.kspace else self._mean(lambda p: p.fresh(kspace))
 
     def response(self, noise: NDArray[np.complex64]) -> Complex64[Tensor, "contrast z y x"]:
-        """Change of the images when `noise` is added to the samples; the coil maps stay."""
-        return self(dataclasses.replace(self.kspace, data=self.kspace.data + noise)) - self.images
+        """Change of the images when a little `noise` is added to the samples, for :func:`puq_qmri.uncertainty.pseudo_replica`.
+
+        Coil maps, phase and scale stay, and the start goes on from that of the measurement, with the noise and without it: an error of
+        the phase is none of images held to be real, and would count as one.
+        """
+        samples = self.kspace.data + noise
+        return self._mean(lambda p: p.again(samples)) - self._repeated
+
+    @cached_property
+    def _repeated(self) -> Complex64[Tensor, "contrast z y x"]:
+        return self._mean(lambda p: p.again(self.kspace.data))
+
+    def _mean(self, problem: Callable[[Preparation], Problem]) -> Tensor:
+        """Mean over the members' images of the problems that are made of their preparations, each of which is asked once."""
+        asked = {id(p): problem(p) for p in self._preparations}
+        found = [self._run(n, asked[id(p)]) for n, p in zip(self._networks, self._preparations, strict=True)]
+        return torch.stack(found).mean(dim=0)
 
     @torch.inference_mode()
     def _run(self, network: UnrolledNetwork, problem: Problem) -> Tensor:

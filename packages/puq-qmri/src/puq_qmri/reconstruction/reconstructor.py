@@ -139,7 +139,7 @@ class Reconstructor:
     @cached_property
     def own(self) -> Reconstruction:
         """Reconstruction of the measurement it was prepared for."""
-        return self._solved[1] if self.settings.method == "subspace" else self._solve(self.kspace)
+        return self._solved[1] if self.settings.method == "subspace" else self._linear(self.kspace)
 
     @property
     def solver(self) -> SubspaceSolver:
@@ -162,8 +162,20 @@ class Reconstructor:
         InputError
             If it was sampled otherwise.
         """
+        return self.solved(kspace)[1]
+
+    def solved(self, kspace: KSpace) -> tuple[SubspaceSolver | None, Reconstruction]:
+        """Reconstruct a measurement with this sampling; with the solver that knows its phase and strength, for ``subspace``.
+
+        Raises
+        ------
+        InputError
+            If it was sampled otherwise.
+        """
         self._check_sampling(kspace)
-        return self.own if kspace is self.kspace else self._solve(kspace)
+        if self.settings.method != "subspace":
+            return None, self.own if kspace is self.kspace else self._linear(kspace)
+        return self._solved if kspace is self.kspace else self._solve_subspace(kspace)
 
     def residual_images(self, kspace: KSpace, images: Tensor) -> Complex64[Tensor, "contrast z y x"]:
         """What the images leave of the samples, brought back to image space: ``A^H W (y - A x)`` with the density W.
@@ -220,31 +232,30 @@ class Reconstructor:
     @cached_property
     def _solved(self) -> tuple[SubspaceSolver, Reconstruction]:
         """The subspace's solver after it has solved the measurement prepared for, which its responses start from."""
-        solver = self._new_solver()
-        return solver, self._solve_subspace(solver, self.kspace)
+        return self._solve_subspace(self.kspace)
 
     @cached_property
     def _repeated(self) -> Complex64[Tensor, "contrast z y x"]:
         return self._solved[0].again(torch.as_tensor(self.kspace.data, device=self.device))
 
-    def _new_solver(self) -> SubspaceSolver:
-        kspace = self.kspace
-        sampled = torch.ones(1) if kspace.mask is None else torch.from_numpy(kspace.mask[:, None]).float()
-        gram = self.operator.subspace_gram(self._basis, None if kspace.traj is None else self._weights)
-        density = self._weights * sampled.to(self.device)
-        return SubspaceSolver(self.operator, gram, density, self._basis, self.settings, self.real_images)
+    @cached_property
+    def _subspace_normal(self) -> LinearOperator:
+        return self.operator.subspace_gram(self._basis, None if self.kspace.traj is None else self._weights)
 
-    def _solve_subspace(self, solver: SubspaceSolver, kspace: KSpace) -> Reconstruction:
+    def _solve_subspace(self, kspace: KSpace) -> tuple[SubspaceSolver, Reconstruction]:
+        sampled = torch.ones(1) if kspace.mask is None else torch.from_numpy(kspace.mask[:, None]).float()
+        density = self._weights * sampled.to(self.device)
+        solver = SubspaceSolver(self.operator, self._subspace_normal, density, self._basis, self.settings, self.real_images)
         samples = torch.as_tensor(kspace.data, device=self.device)
         level = noise_level_or_zero(kspace)
         generator = torch.Generator().manual_seed(0)
         noise = level * math.sqrt(2) * torch.randn(samples.shape, generator=generator, dtype=samples.dtype)
         images = solver.solve(samples, level, noise.to(self.device))
-        difference = solver.density * (self.operator(images) - samples).abs().double() ** 2
-        energy = (solver.density * samples.abs().double() ** 2).flatten(1).sum(dim=1)
+        difference = density * (self.operator(images) - samples).abs().double() ** 2
+        energy = (density * samples.abs().double() ** 2).flatten(1).sum(dim=1)
         residuals = (difference.flatten(1).sum(dim=1) / energy.clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
         none = residuals.new_zeros(0, len(residuals))
-        return Reconstruction(
+        return solver, Reconstruction(
             images=images,
             iterations=torch.full((len(images),), solver.n_normals),
             residuals=residuals.float(),
@@ -252,9 +263,8 @@ class Reconstructor:
             ratios=none,
         )
 
-    def _solve(self, kspace: KSpace) -> Reconstruction:
-        if self.settings.method == "subspace":
-            return self._solve_subspace(self._new_solver(), kspace)
+    def _linear(self, kspace: KSpace) -> Reconstruction:
+        """By the methods whose contrasts know nothing of each other."""
         right = self.back(kspace.data)
         if self.settings.method == "adjoint":
             zeros = torch.zeros(len(right), device=right.device)
