@@ -9,8 +9,11 @@ import pytest
 
 from medcore.errors import ConfigError
 from puq_qmri.automatic import JOINT, automatic_method, automatic_uncertainty
+from puq_qmri.calibration import Calibration, Provenance
 from puq_qmri.held_out import calibrate_scans
-from puq_qmri.imaging import PipelineSettings, settled
+from puq_qmri.imaging import PipelineSettings, estimate, settled
+from puq_qmri.networks import NetworkSettings, UnrolledNetwork
+from puq_qmri.networks.weights import save_weights
 from puq_qmri.pipeline import image_model, reconstruct_images
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.simulation import SimulationSettings, birdcage, simulate
@@ -57,11 +60,13 @@ def test_a_lost_contrast_is_no_reason_for_a_network_and_does_not_count_as_measur
 @pytest.mark.parametrize(
     ("changes", "method", "weights", "expected"),
     [
-        ({}, "unrolled", False, "learned"),
-        ({}, "cg-sense", False, "learned"),
-        ({}, "adjoint", False, "pseudo-replica"),
-        ({}, "adjoint", True, "learned"),
-        ({"acceleration": 1.0}, "cg-sense", False, "pseudo-replica"),
+        ({}, "unrolled", (), "learned"),
+        ({}, "cg-sense", (), "learned"),
+        ({}, "adjoint", (), "pseudo-replica"),
+        ({}, "adjoint", ("cg-sense",), "learned"),
+        ({}, "unrolled", ("unrolled", "unrolled"), "ensemble"),
+        ({"acceleration": 1.0}, "cg-sense", (), "pseudo-replica"),
+        ({"acceleration": 1.0}, "unrolled", ("unrolled",), "pseudo-replica"),
     ],
 )
 def test_the_learned_deviations_are_for_what_samples_leave_open(changes, method, weights, expected):
@@ -70,7 +75,7 @@ def test_the_learned_deviations_are_for_what_samples_leave_open(changes, method,
 
 def test_without_noise_and_without_weights_there_is_nothing_to_propagate():
     quiet = dataclasses.replace(scan(acceleration=1.0), noise=np.zeros((4, 64), np.complex64))
-    assert automatic_uncertainty(quiet, "cg-sense", weights=False) == "none"
+    assert automatic_uncertainty(quiet, "cg-sense", weights=()) == "none"
 
 
 def test_what_was_named_stays_and_what_was_chosen_is_told():
@@ -84,6 +89,42 @@ def test_what_was_named_stays_and_what_was_chosen_is_told():
     images = reconstruct_images(kspace)
     assert (images.facts["method"], images.facts["uncertainty"]) == (JOINT, "learned")
     assert images.summary()["method"] == JOINT
+
+
+def test_weights_that_are_named_tell_the_method_and_a_network_without_head_propagates_noise(tmp_path):
+    kspace = scan()
+    assert settled(PipelineSettings(weights=("cg-sense",)), kspace, "t2").reconstruction.method == "cg-sense"
+    save_weights(tmp_path / "w", network=UnrolledNetwork(NetworkSettings(unrolls=1, widths=(4,))))
+    found = settled(PipelineSettings(weights=(str(tmp_path / "w"),)), scan(acceleration=1.0), "t2")
+    assert found.reconstruction.method == "unrolled"
+    found = settled(PipelineSettings(weights=(str(tmp_path / "w"),)), kspace, "t2")
+    assert (found.reconstruction.method, found.uncertainty) == ("unrolled", "pseudo-replica")
+
+
+def test_a_head_is_for_the_errors_of_one_method():
+    learned = PipelineSettings(
+        reconstruction=ReconstructionSettings(method="adjoint"), uncertainty="learned", weights=("cg-sense",)
+    )
+    with pytest.raises(ConfigError, match="cg-sense predict errors of method cg-sense, and the method is adjoint"):
+        estimate(scan(), learned, model="t2")
+    with pytest.raises(ConfigError, match="--weights: names 2 folders for method adjoint"):
+        estimate(scan(), dataclasses.replace(learned, weights=("cg-sense", "cg-sense")), model="t2")
+
+
+@pytest.mark.parametrize(("measured", "right"), [("cg-sense, learned", False), ("adjoint, pseudo-replica", True), ("", True)])
+def test_a_calibration_of_another_method_or_uncertainty_is_refused(tmp_path, measured, right):
+    provenance = Provenance(n_scans=1, n_values=10, method=measured)
+    Calibration(scale=2.0, quantiles={0.95: 2.0}, provenance=provenance).write(tmp_path / "c.json")
+    settings = PipelineSettings(
+        reconstruction=ReconstructionSettings(method="adjoint"), uncertainty="pseudo-replica", n_replicas=2, calibration="none"
+    )
+    plain = estimate(scan(), settings, model="t2").prediction
+    settings = dataclasses.replace(settings, calibration=str(tmp_path / "c.json"))
+    if right:
+        np.testing.assert_allclose(estimate(scan(), settings, model="t2").prediction.std, 2 * plain.std)
+        return
+    with pytest.raises(ConfigError, match="was measured on cg-sense, learned, and this is adjoint, pseudo-replica"):
+        estimate(scan(), settings, model="t2")
 
 
 def test_times_that_tell_of_no_model_leave_contrast_by_contrast():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from medcore.io.kspace import KSpace
-from puq_qmri.networks.weights import shipped
+from puq_qmri.networks.weights import predicts_variance, shipped
 from puq_qmri.signal_models import SeparableModel, SignalModel, find_model
 from puq_qmri.uncertainty import noise_level_or_zero, sampled_fractions
 
@@ -42,8 +43,12 @@ def automatic_method(kspace: KSpace, model: str | SignalModel | None) -> Literal
     return JOINT if joined and int(kspace.measured.sum()) > len(chosen.parameters) else "cg-sense"
 
 
-def automatic_uncertainty(kspace: KSpace, method: str, *, weights: bool) -> Literal["learned", "pseudo-replica", "none"]:
-    """``learned`` where samples are missing and trained weights are at hand, otherwise the propagated noise, if there is any.
+def automatic_uncertainty(
+    kspace: KSpace, method: str, *, weights: Sequence[str]
+) -> Literal["ensemble", "learned", "pseudo-replica", "none"]:
+    """Where samples are missing, ``learned`` with a trained variance head and ``ensemble`` with several networks; otherwise the noise.
+
+    Without them, or with all samples, it is the propagated noise, if there is any.
 
     Parameters
     ----------
@@ -52,8 +57,17 @@ def automatic_uncertainty(kspace: KSpace, method: str, *, weights: bool) -> Lite
     method
         Of the reconstruction.
     weights
-        Whether the user names weights.
+        Those that the user names; without, they are those of the package for this method.
+
+    Raises
+    ------
+    ConfigError, InputError
+        If weights cannot be read.
     """
-    if not is_complete(kspace) and (weights or method in shipped()):
-        return "learned"
+    if not is_complete(kspace):
+        if method == "unrolled" and len(weights) > 1:
+            return "ensemble"
+        used = weights or [name for name in shipped() if name == method]
+        if used and all(predicts_variance(one) for one in used):
+            return "learned"
     return "pseudo-replica" if noise_level_or_zero(kspace) > 0 else "none"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Complex64
@@ -16,16 +16,17 @@ from medcore.io.kspace import KSpace
 from medcore.plugins import unknown_name
 from puq_qmri.automatic import automatic_method, automatic_uncertainty
 from puq_qmri.calibration import Calibration
+from puq_qmri.choices import FITTERS, ROBUST, WEIGHTINGS, Fitter, Robust, Weighting
 from puq_qmri.networks.reconstructor import NetworkReconstructor
 from puq_qmri.networks.variance import evidence_of
-from puq_qmri.networks.weights import Weights, load_weights, shipped
-from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
+from puq_qmri.networks.weights import Weights, load_weights, method_of, shipped
+from puq_qmri.reconstruction import Method, ReconstructionSettings, Reconstructor
 from puq_qmri.signal_models import SignalModel
 from puq_qmri.uncertainty import Prediction, noise_level, noise_level_or_zero, pseudo_replica
 
 Uncertainty = Literal["auto", "none", "pseudo-replica", "learned", "mc-dropout", "ensemble"]
 UNCERTAINTIES: dict[str, str] = {
-    "auto": "learned where samples are missing and there are trained weights for the method, otherwise pseudo-replica",
+    "auto": "learned (of several networks: ensemble) where samples are missing and weights predict errors, otherwise pseudo-replica",
     "none": "not estimated: all contrasts weigh the same, and the residuals of each voxel give its intervals",
     "pseudo-replica": "measurement noise, by repeated reconstruction (Robson et al. 2008)",
     "learned": "expected error by a trained variance head: noise, aliasing and what regularisation leaves",
@@ -50,13 +51,19 @@ class PipelineSettings:
     n_passes
         Passes of ``mc-dropout``.
     weights
-        Folders of weights, or names of those that come with the package; by default the one named like the method.
+        Folders of weights, or names of those that come with the package; by default the one named like the method. The method ``auto``
+        is the one that named weights are for.
     calibration
-        File of ``puq-qmri calibrate``; by default that of the weights. ``none``: the variances stay as predicted.
+        File of ``puq-qmri calibrate`` for this method and uncertainty; by default that of the weights. ``none``: the variances stay as
+        predicted.
     model
         Name of a signal model; None takes the one that fits the times that vary.
     model_settings
         Settings of the model in SI units, beside those that the scan states.
+    fitter
+        One of :data:`puq_qmri.choices.FITTERS`.
+    weighting, robust
+        See :class:`puq_qmri.fitting.Guidance`; ``correlated`` takes the correlation between contrasts of the calibration.
     seed
         Of the replicas' noise and of the dropout.
     device
@@ -75,6 +82,9 @@ class PipelineSettings:
     calibration: str | None = None
     model: str | None = None
     model_settings: Mapping[str, Any] = field(default_factory=dict)
+    fitter: Fitter = "auto"
+    weighting: Weighting = "auto"
+    robust: Robust = "none"
     seed: int = 0
     device: str = "cpu"
     n_coils: int = 0
@@ -83,6 +93,12 @@ class PipelineSettings:
     def __post_init__(self) -> None:
         if self.uncertainty not in UNCERTAINTIES:
             raise unknown_name("--uncertainty", self.uncertainty, [*UNCERTAINTIES])
+        if self.fitter not in FITTERS:
+            raise unknown_name("--fitter", self.fitter, [*FITTERS])
+        if self.weighting not in WEIGHTINGS:
+            raise unknown_name("--weighting", self.weighting, [*WEIGHTINGS])
+        if self.robust not in ROBUST:
+            raise unknown_name("--robust", self.robust, [*ROBUST])
         for what, number in (("replicas", self.n_replicas), ("passes", self.n_passes)):
             if number < 2:
                 raise ConfigError(f"number of {what}", f"is {number}", "give at least 2")
@@ -154,6 +170,7 @@ def estimate(
         If the measurement cannot be reconstructed, or its noise not be measured.
     """
     settings = settled(settings, white, model)
+    _named_calibration(settings)  # refused before anything is computed
     make = _by_network if settings.reconstruction.method == "unrolled" else _without_training
     found = make(white, settings, model, progress)
     used = {"method": settings.reconstruction.method, "uncertainty": settings.uncertainty}
@@ -163,13 +180,15 @@ def estimate(
 def settled(settings: PipelineSettings, white: KSpace, model: str | SignalModel | None) -> PipelineSettings:
     """The settings with a method and a kind of uncertainty in place of ``auto``; parameters as :func:`estimate`."""
     method, uncertainty = settings.reconstruction.method, settings.uncertainty
+    networks_only = uncertainty in {"mc-dropout", "ensemble"}
+    if method == "auto" and settings.weights and not networks_only:
+        method = cast("Method", method_of(settings.weights[0]) or method)  # settings refuse what is none
     if method == "auto":
-        networks_only = uncertainty in {"mc-dropout", "ensemble"}
         method = "unrolled" if networks_only else automatic_method(white, model)
         if method == "unrolled" and settings.reconstruction.density != "pipe-menon" and not networks_only:
             method = "subspace"  # the network knows one density only
     if uncertainty == "auto":
-        uncertainty = automatic_uncertainty(white, method, weights=bool(settings.weights))
+        uncertainty = automatic_uncertainty(white, method, weights=settings.weights)
     chosen = dataclasses.replace(settings.reconstruction, method=method)
     return dataclasses.replace(settings, reconstruction=chosen, uncertainty=uncertainty)
 
@@ -177,15 +196,13 @@ def settled(settings: PipelineSettings, white: KSpace, model: str | SignalModel 
 def _without_training(
     white: KSpace, settings: PipelineSettings, model: str | SignalModel | None, progress: Callable[[Iterable[int]], Iterable[int]]
 ) -> Estimate:
+    weights = _head_for(settings) if settings.uncertainty == "learned" else None
     reconstructor = Reconstructor(kspace=white, settings=settings.reconstruction, device=settings.device, model=model)
     result = reconstructor(white)
-    prediction, level, weights = None, None, None
+    prediction, level = None, None
     if settings.uncertainty == "pseudo-replica":
         prediction, level = _replicas(white, result.images, reconstructor.response, settings, reconstructor.real_images, progress)
-    elif settings.uncertainty == "learned":
-        weights = _weights(settings)[0]
-        if weights.head is None:
-            raise ConfigError("--uncertainty learned", f"{weights.source} have no variance head", "choose pseudo-replica")
+    elif weights is not None and weights.head is not None:
         level = noise_level_or_zero(white)
         evidence = evidence_of(white, result.images, reconstructor.residual_images(white, result.images), model=model)
         with torch.no_grad():
@@ -257,16 +274,48 @@ def _weights(settings: PipelineSettings) -> list[Weights]:
     return [load_weights(source, device=settings.device) for source in settings.weights or (method,)]
 
 
+def _head_for(settings: PipelineSettings) -> Weights:
+    """The one folder of weights whose head was trained on the errors of this method."""
+    found, method = _weights(settings), settings.reconstruction.method
+    if len(found) > 1:
+        raise ConfigError(
+            "--weights", f"names {len(found)} folders for method {method}", "give the one whose variance head is meant"
+        )
+    (weights,) = found
+    if weights.head is None:
+        raise ConfigError("--uncertainty learned", f"{weights.source} have no variance head", "choose pseudo-replica")
+    if weights.method not in {None, method}:
+        raise ConfigError(
+            "--weights",
+            f"{weights.source} predict errors of method {weights.method}, and the method is {method}",
+            "choose weights of this method, or pseudo-replica",
+        )
+    return weights
+
+
 def _calibrated(
     prediction: Prediction | None, settings: PipelineSettings, weights: Weights | None
 ) -> tuple[Prediction | None, dict[str, Any]]:
     """The prediction after calibration, and the facts of both; the weights' own calibration is for what their head predicts."""
     facts: dict[str, Any] = {} if weights is None else {"weights": weights.source, "weights_sha256": weights.sha256}
-    calibration = None
-    if settings.calibration not in {None, "none"}:
-        calibration = Calibration.read(str(settings.calibration))
-    elif settings.calibration is None and weights is not None and settings.uncertainty == "learned":
+    calibration = _named_calibration(settings)
+    if settings.calibration is None and weights is not None and settings.uncertainty == "learned":
         calibration = weights.calibration
     if prediction is None or calibration is None:
         return prediction, facts
     return calibration.apply(prediction), {**facts, "calibration": calibration.as_dict()}
+
+
+def _named_calibration(settings: PipelineSettings) -> Calibration | None:
+    """The calibration of the file that the settings name, for the method and uncertainty that it was measured on."""
+    if settings.calibration in {None, "none"}:
+        return None
+    found = Calibration.read(str(settings.calibration))
+    used, measured = f"{settings.reconstruction.method}, {settings.uncertainty}", found.provenance.method
+    if measured not in {"", used}:
+        raise ConfigError(
+            "--calibration",
+            f"{settings.calibration} was measured on {measured}, and this is {used}",
+            "calibrate what is used, or choose --calibration none",
+        )
+    return found

@@ -64,6 +64,11 @@ class Weights:
     source: str
     sha256: str
 
+    @property
+    def method(self) -> str | None:
+        """The reconstruction they are for: their own, or the one whose errors a head was trained on; None where it is not told."""
+        return _method(self.network, self.recipe)
+
 
 def save_weights(
     folder: str | Path,
@@ -144,12 +149,7 @@ def load_weights(source: str | Path, *, device: str | torch.device = "cpu") -> W
     InputError
         If files are missing, damaged, or of another format.
     """
-    folder = Path(source)
-    known = shipped()
-    if not folder.is_dir():
-        if str(source) not in known:
-            raise unknown_name("folder or name of weights", str(source), sorted(known))
-        folder = known[str(source)]
+    folder = _folder(source)
     record = _record(folder)
     tensors = _tensors(folder, record["sha256"])
     network = None if record["network"] is None else UnrolledNetwork(from_mapping(NetworkSettings, record["network"], str(folder)))
@@ -167,10 +167,47 @@ def load_weights(source: str | Path, *, device: str | torch.device = "cpu") -> W
     )
 
 
+def predicts_variance(source: str | Path) -> bool:
+    """Whether weights hold a variance head, as their record says; their tensors are not read.
+
+    Raises
+    ------
+    ConfigError, InputError
+        See :func:`load_weights`.
+    """
+    return _record(_folder(source))["head"] is not None
+
+
+def method_of(source: str | Path) -> str | None:
+    """The reconstruction that weights are for (:attr:`Weights.method`), as their record says; their tensors are not read.
+
+    Raises
+    ------
+    ConfigError, InputError
+        See :func:`load_weights`.
+    """
+    record = _record(_folder(source))
+    return _method(record["network"], record["recipe"])
+
+
 def shipped() -> dict[str, Path]:
     """Names and folders of the weights that come with the package."""
     root = Path(str(resources.files("puq_qmri"))) / "weights"
     return {p.name: p for p in sorted(root.iterdir()) if (p / RECORD).is_file()} if root.is_dir() else {}
+
+
+def _method(network: object | None, recipe: Mapping[str, Any]) -> str | None:
+    stated = "unrolled" if network is not None else recipe.get("method")
+    return None if stated is None else str(stated)
+
+
+def _folder(source: str | Path) -> Path:
+    folder, known = Path(source), shipped()
+    if folder.is_dir():
+        return folder
+    if str(source) not in known:
+        raise unknown_name("folder or name of weights", str(source), sorted(known))
+    return known[str(source)]
 
 
 def _record(folder: Path) -> dict[str, Any]:

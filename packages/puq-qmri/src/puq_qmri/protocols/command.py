@@ -8,7 +8,7 @@ from typing import Any
 
 from medcore.commandline import Invocation
 from medcore.plugins import unknown_name
-from puq_qmri.networks.weights import load_weights, shipped
+from puq_qmri.networks.weights import predicts_variance, shipped
 from puq_qmri.pipeline import PipelineSettings
 from puq_qmri.protocols.case import read_case
 from puq_qmri.protocols.puq_paper import PUBLISHED, MethodResult, run_case
@@ -71,7 +71,7 @@ def _settings(method: Any, device: str) -> PipelineSettings:
     """The method's own settings, with the deviations that its weights predict; there is no noise for replicas to repeat."""
     if method not in METHODS:
         raise unknown_name("--method", method, list(METHODS))
-    learned = method in shipped() and load_weights(method).head is not None
+    learned = method in shipped() and predicts_variance(method)
     return PipelineSettings(
         reconstruction=ReconstructionSettings(method=method), uncertainty="learned" if learned else "none", device=device
     )
