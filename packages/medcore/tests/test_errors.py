@@ -20,6 +20,7 @@ from medcore.errors import (
     OutputError,
     OutputExistsError,
     PartialFailureError,
+    SeveralSlicesError,
     is_full,
     output_error,
 )
@@ -37,6 +38,7 @@ from medcore.errors import (
         (LockedError, 3, OutputError),
         (DiskFullError, 4, OutputError),
         (NumericalError, 5, MedcoreError),
+        (SeveralSlicesError, 2, InputError),
         (OutOfMemoryError, 6, MedcoreError),
         (PartialFailureError, 7, MedcoreError),
         (CheckFailedError, 8, MedcoreError),
@@ -49,7 +51,7 @@ def test_the_table_of_exit_codes(kind, code, parent):
 
 def test_every_error_is_in_the_table_of_the_module():
     kinds = {k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, MedcoreError)}
-    assert len(kinds) == 12
+    assert len(kinds) == 13
     assert all(k.__name__ in errors.__doc__ for k in kinds)
 
 

@@ -4,6 +4,7 @@
 
     MedcoreError                2  bad input or usage
      +- InputError              2  a file or value cannot be what it should be
+     |   +- SeveralSlicesError  2  one of several slices has to be chosen
      |   +- ConfigError         2  a settings file or option is wrong
      |   +- MissingExtraError   2  an optional dependency is not installed
      +- OutputError             3  output cannot be written
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -51,6 +53,29 @@ class MedcoreError(Exception):
 
 class InputError(MedcoreError):
     """A file or value given by the user cannot be used."""
+
+
+class SeveralSlicesError(InputError):
+    """A file holds several slices, and which one to read was not said or is not there.
+
+    Parameters
+    ----------
+    what, problem, hint
+        As in :class:`MedcoreError`.
+    slices
+        Numbers of the slices that the file holds.
+    """
+
+    def __init__(self, what: str | Path, problem: str, hint: str, slices: Iterable[int]) -> None:
+        super().__init__(what, problem, hint)
+        self.slices = tuple(slices)
+
+    @classmethod
+    def choosing(cls, path: str | Path, slices: Iterable[int], chosen: int | None) -> SeveralSlicesError:
+        """The error of readers, whose argument is called ``slice_index``."""
+        numbers = tuple(slices)
+        problem = f"holds {len(numbers)} slices ({numbers[0]} to {numbers[-1]}), slice_index is {chosen}"
+        return cls(path, problem, "choose one with slice_index", numbers)
 
 
 class ConfigError(InputError):

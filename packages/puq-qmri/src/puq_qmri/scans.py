@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medcore.errors import InputError
+from medcore.errors import InputError, SeveralSlicesError
 from medcore.io import ImageSeries, KSpace, recognise
 from medcore.io import open as open_any
 from medcore.io.bart import base_of, is_cfl, read_cfl
@@ -54,8 +54,10 @@ def read_scan(path: str | Path, *, slice_index: int | None = None) -> KSpace | I
 
     Raises
     ------
+    SeveralSlicesError
+        If it holds several slices and none was chosen, or one that is not there.
     InputError
-        If it cannot be read, or holds several slices and none was chosen.
+        If it cannot be read.
     """
     kind = recognise(path)
     try:
@@ -65,11 +67,9 @@ def read_scan(path: str | Path, *, slice_index: int | None = None) -> KSpace | I
             return read_cfl(path, kind="kspace", slice_index=slice_index, **beside)  # type: ignore[arg-type]
         if kind in _SLICED:
             return open_any(path, slice_index=slice_index)
-    except InputError as error:
-        if "slice_index" not in error.hint:
-            raise
+    except SeveralSlicesError as error:
         problem = error.problem.replace("slice_index is None", "none was chosen").replace("slice_index is", "chosen was")
-        raise InputError(error.what, problem, "choose one with --slice") from error
+        raise SeveralSlicesError(error.what, problem, "choose one with --slice", error.slices) from error
     if slice_index not in (None, 0):
         raise InputError(path, f"holds one slice (0), chosen was {slice_index}", "leave --slice out")
     return _read_npz(path) if kind == "npz" else open_any(path)

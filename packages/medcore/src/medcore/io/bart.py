@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcore.atomic import atomic_files
-from medcore.errors import InputError
+from medcore.errors import InputError, SeveralSlicesError
 from medcore.io.geometry import centred_affine
 from medcore.io.images import ImageSeries, check_seconds
 from medcore.io.kspace import KSpace
@@ -156,7 +156,7 @@ def _one_slice(values: NDArray[np.complex64], index: int | None, path: str | Pat
     if slices == 1 and index in (None, 0):
         return values
     if index is None or not 0 <= index < slices:
-        raise InputError(path, f"holds {slices} slices (0 to {slices - 1}), slice_index is {index}", "choose one with slice_index")
+        raise SeveralSlicesError.choosing(path, range(slices), index)
     return values[(slice(None),) * SLICE + (slice(index, index + 1),)]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcore.atomic import check_writable, write_bytes
-from medcore.errors import InputError
+from medcore.errors import InputError, SeveralSlicesError
 from medcore.io.geometry import centred_affine
 from medcore.io.guard import reason
 from medcore.io.hdf5 import as_complex, children, member, open_hdf5, read_array
@@ -80,9 +80,7 @@ def read_fastmri(path: str | Path, *, slice_index: int | None = None) -> KSpace:
         slices, coils, height, width = _shape(array, path)
         index = 0 if slice_index is None and slices == 1 else slice_index
         if index is None or not 0 <= index < slices:
-            raise InputError(
-                path, f"holds {slices} slices (0 to {slices - 1}), slice_index is {slice_index}", "choose one with slice_index"
-            )
+            raise SeveralSlicesError.choosing(path, range(slices), slice_index)
         data = as_complex(np.asarray(array[index])).astype(np.complex64, copy=False).reshape(1, coils, 1, height, width)
         own = _own(file, index, path)
         mask = _mask(file, data, path)

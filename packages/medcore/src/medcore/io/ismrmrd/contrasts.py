@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from medcore.errors import InputError
+from medcore.errors import InputError, SeveralSlicesError
 from medcore.io.images import TIME_KEYS, checked_indices
 from medcore.io.ismrmrd.heads import Heads
 
@@ -29,8 +29,7 @@ def one_slice(heads: Heads, index: int | None, path: Path) -> Heads:
     if len(slices) == 1 and index in (None, int(slices[0])):
         return heads
     if index is None or index not in slices:
-        present = f"{slices[0]} to {slices[-1]}"
-        raise InputError(path, f"holds {len(slices)} slices ({present}), slice_index is {index}", "choose one with slice_index")
+        raise SeveralSlicesError.choosing(path, slices.tolist(), index)
     return heads.take(heads.counters["slice"] == index)
 
 
