@@ -46,3 +46,8 @@ def test_every_command_runs(page: Path, tmp_path: Path) -> None:
 def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
     assert "python3 tools/run.py test" in (ROOT / "README.md").read_text()
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("python3 tools/run.py test")
+
+
+def test_every_benchmark_has_a_row_and_every_row_a_benchmark() -> None:
+    rows = re.findall(r"^\| `([a-z_]+\.py)` \|", (ROOT / "benchmarks" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(p.name for p in (ROOT / "benchmarks").glob("[!_]*.py"))
