@@ -24,9 +24,9 @@ Fitter = Literal["auto", "variable-projection", "levenberg-marquardt"]
 FITTERS: tuple[Fitter, ...] = get_args(Fitter)
 """How the misfit is made least: :func:`puq_qmri.fitting.fit`."""
 
-Weighting = Literal["auto", "none", "given", "misfit-aware"]
+Weighting = Literal["auto", "none", "given", "misfit-aware", "correlated"]
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
-"""Weights of the contrasts in a fit: :func:`puq_qmri.fitting.weighting.weigh`."""
+"""Weights of the contrasts in a fit: :class:`puq_qmri.fitting.guided.Guidance`."""
 
 Robust = Literal["none", "huber", "tukey"]
 ROBUST: tuple[Robust, ...] = get_args(Robust)

@@ -84,13 +84,35 @@ def fit_facts(result: Any, series: Any, mask: Any, sigma: Any) -> dict[str, Any]
         "model": result.model,
         "model_settings": result.signal_model.settings(),
         "times": result.times.tolist(),
+        "fitter": result.facts.get("fitter"),
+        "known": result.facts.get("known", {}),
         "signal": result.facts.get("signal"),
         "sigma_known": result.sigma_known,
+        "weighting": result.facts.get("weighting"),
+        "robust": result.facts.get("robust"),
+        "noise": result.facts.get("noise"),
         "status": result.counts(),
         "maps": summary(result, inside),
         "left_out": result.facts.get("left_out", []),
         "repairs": list(series.repairs),
     }
+
+
+def fit_guidance(series: Any, labels: Path | None, correlation: Path | None, **chosen: Any) -> Any:
+    """How errors enter a fit, from the options of ``fit``."""
+    from medcore.errors import InputError
+    from puq_qmri.calibration import Calibration, mixed_correlation
+    from puq_qmri.fitting import Guidance
+    from puq_qmri.inputs import open_labels
+
+    learned = None
+    if correlation is not None:
+        found = Calibration.read(correlation).correlation
+        if found is None:
+            raise InputError(correlation, "holds no correlation between contrasts", "calibrate on scans of one protocol")
+        learned = mixed_correlation(found)
+    regions = None if labels is None else open_labels(labels, series)
+    return Guidance(labels=regions, correlation=learned, **chosen)
 
 
 def say_maps(run: Invocation, facts: dict[str, Any], output: Path) -> None:
@@ -104,6 +126,11 @@ def say_maps(run: Invocation, facts: dict[str, Any], output: Path) -> None:
             spread = f", median deviation {scale * values['median_std']:.3g} {unit}" if "median_std" in values else ""
             middle = f"{name}: median {scale * values['median']:.4g} {unit}"
             run.say(f"{middle} (quartiles {scale * low:.4g} to {scale * high:.4g} {unit}{spread})")
+    weighting = facts.get("weighting") or {}
+    if weighting.get("rule") in {"auto", "misfit-aware"} and weighting.get("regions"):
+        seen = [region for region in weighting["regions"] if region["voxels"]]
+        values = ", ".join(f"{region['reduced_chi2']:.2f}" for region in seen[:5]) + (", ..." if len(seen) > 5 else "")
+        run.say(f"weights: {weighting['taken']} (residuals over deviations, squared: {values or 'too few voxels'})")
     if facts["left_out"]:
         run.say(f"left out of the fit, without signal: contrast {', '.join(map(str, facts['left_out']))}")
     run.say("voxels: " + ", ".join(f"{count} {name}" for name, count in facts["status"].items() if count))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from medcore.errors import ConfigError, InputError
 from medcore.io import ImageSeries, KSpace, read_dicom, read_nifti, read_nifti_series, read_npy, recognise
@@ -216,14 +216,21 @@ def _reconstructed(folder: Path, options: ImageOptions) -> tuple[ImageSeries, Fl
     return dataclasses.replace(images, source=str(folder)), deviation
 
 
-def open_deviation(text: str, series: ImageSeries) -> float | Float[np.ndarray, "contrast z y x"]:
+def open_deviation(text: str, series: ImageSeries, n_coils: int = 1) -> float | Float[np.ndarray, "contrast z y x"]:
     """Deviations from a number, a NIfTI file or an array: one for all, or (z, y, x), or (contrast, z, y, x).
+
+    ``background`` measures one number where magnitude images hold noise alone; `n_coils` is the number of coils of which they are the
+    root sum of squares.
 
     Raises
     ------
     InputError
         If it is neither a number nor a readable file, or the shape is not that of the images.
     """
+    if text == "background":
+        from puq_qmri.fitting.likelihood import background_deviation
+
+        return background_deviation(series.data, n_coils)
     try:
         return float(text)
     except ValueError:
@@ -245,6 +252,20 @@ def open_mask(path: str | Path, series: ImageSeries) -> Bool[np.ndarray, "z y x"
     if len(values) != 1 or np.isnan(values).any():
         raise InputError(path, f"holds {len(values)} images with {np.isnan(values).sum()} NaN", "give one image of zeros and ones")
     return np.asarray(values[0] != 0)
+
+
+def open_labels(path: str | Path, series: ImageSeries) -> Int[np.ndarray, "z y x"]:
+    """Regions of a label image.
+
+    Raises
+    ------
+    InputError
+        If it does not have the shape of one image of the series, or values that are not integers.
+    """
+    values = _volume(Path(path), series)
+    if len(values) != 1 or not np.isfinite(values).all() or (values != np.rint(values)).any():
+        raise InputError(path, f"holds {len(values)} images, or values that are not integers", "give one image of integer labels")
+    return np.asarray(values[0], np.int64)
 
 
 def _volume(path: Path, series: ImageSeries) -> Float[np.ndarray, "contrast z y x"]:

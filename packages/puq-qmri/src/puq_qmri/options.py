@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from puq_qmri.choices import Backend as BackendName
-from puq_qmri.choices import CoilGeometry, Density, Sampling
+from puq_qmri.choices import CoilGeometry, Density, Noise, Robust, Sampling, Weighting
+from puq_qmri.choices import Fitter as FitterName
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
 Scans = Annotated[
@@ -18,17 +19,27 @@ Scans = Annotated[
         help="K-space: ISMRMRD, fastMRI, BART cfl, Siemens twix, .npz, or a complex .npy array; several files of some contrasts each.",
     ),
 ]
-Slice = Annotated[int | None, typer.Option("--slice", min=0, help="Which slice, counted from 0, where the scan has several.")]
+Slice = Annotated[
+    int | None, typer.Option("--slice", min=0, help="Only this slice, counted from 0, where the scan has several; by default all.")
+]
 Te = Annotated[str | None, typer.Option("--te", help="Echo times in seconds, separated by commas.")]
 Ti = Annotated[str | None, typer.Option("--ti", help="Inversion times in seconds, separated by commas.")]
 FlipAngle = Annotated[str | None, typer.Option("--flip-angle", help="Flip angles in degrees, separated by commas.")]
 BValue = Annotated[str | None, typer.Option("--b-value", help="b-values in s/mm^2, separated by commas.")]
+B1 = Annotated[
+    Path | None,
+    typer.Option("--b1", help="Image of B1, flip angle over nominal flip angle, for models that take one; by default 1."),
+]
 Tr = Annotated[float | None, typer.Option("--tr", help="Repetition time in seconds, of all contrasts.")]
 ModelSetting = Annotated[
     list[str] | None,
     typer.Option(
         "--setting", metavar="NAME=VALUE", help="Setting of the signal model in SI units (see puq-qmri models); may be repeated."
     ),
+]
+Fitter = Annotated[
+    FitterName,
+    typer.Option(help="auto: variable projection, or Levenberg-Marquardt for models and known maps that the first cannot do."),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
 Method = Annotated[Literal["auto", "cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
@@ -72,6 +83,22 @@ DensityKind = Annotated[
         "--density", help="Weights of the samples of a trajectory; radial: the analytic ones of even spokes through the centre."
     ),
 ]
+WeightingRule = Annotated[
+    Weighting,
+    typer.Option(
+        "--weighting", help="Weights of the contrasts; auto: by the deviations where the residuals bear them out, otherwise equal."
+    ),
+]
+RobustKind = Annotated[Robust, typer.Option("--robust", help="Whether contrasts far from what the others say count less.")]
+NoiseKind = Annotated[
+    Noise,
+    typer.Option("--noise", help="Distribution of the noise; magnitudes of one coil are rician, sums of squares non-central-chi."),
+]
+NoiseCoils = Annotated[int, typer.Option(min=1, help="Coils of non-central-chi noise.")]
+CorrelationFile = Annotated[
+    Path | None, typer.Option("--correlation", help="File of puq-qmri calibrate whose correlation --weighting correlated takes.")
+]
+Labels = Annotated[Path | None, typer.Option(help="Label image of regions whose weights are judged apart; by default slices.")]
 Trajectory = Annotated[Sampling, typer.Option(help="Sampling: random lines or random points of a grid, spokes, or spirals.")]
 Geometry = Annotated[
     CoilGeometry,

@@ -14,7 +14,8 @@ from medcore.report import Report
 from medcore.report.figures import QUANTITIES, calibration_figure, fit_figure, map_figure
 from puq_qmri.evaluation import REGIONS, Evaluation, errors
 from puq_qmri.fitting import STATUS_TEXT, FitResult, Status
-from puq_qmri.results import MapFolder, ReconstructedImages, fitted_part, foreground, summary
+from puq_qmri.fitting.weighting import TRUSTED
+from puq_qmri.results import MapFolder, ReconstructedImages, fitted_part, foreground, summary, weights_in_words
 from puq_qmri.signal_models import Parameter, SignalModel
 from puq_qmri.voxel_fits import by_interest, coordinate, example_voxels, fit_panel, on_screen
 from puq_qmri.voxel_fits import label as label_of
@@ -181,7 +182,8 @@ def _fit_status(page: Report, result: FitResult, inside: Bool[np.ndarray, "z y x
         "passed" if share >= 0.95 else "warned", f"{fitted} of {total} voxels with signal were fitted ({100 * share:.1f} %)"
     )
     if result.sigma_known:
-        page.status("info", "deviations of the images are known: they weigh the contrasts and give the intervals")
+        page.status("info", f"weights: {weights_in_words(result)}")
+        _weighting_status(page, result)
     elif result.degrees_of_freedom < 1:
         page.status("warned", "as many contrasts as parameters and no known deviations: there is no confidence")
     else:
@@ -199,9 +201,26 @@ def _fit_status(page: Report, result: FitResult, inside: Bool[np.ndarray, "z y x
         )
     if left_out := result.facts.get("left_out"):
         page.status("warned", f"contrast {', '.join(map(str, left_out))} has no signal anywhere and was left out")
-    if result.facts.get("signal") == "magnitude":
+    if result.facts.get("signal") == "magnitude" and result.facts.get("noise", "gaussian") == "gaussian":
         page.status("info", "magnitude images: at low signal their noise floor lengthens relaxation times")
     _notes(page, series.repairs)
+
+
+def _weighting_status(page: Report, result: FitResult) -> None:
+    """What the rule of the weights saw in the regions."""
+    regions = [r for r in result.facts.get("weighting", {}).get("regions", []) if r["voxels"]]
+    shown = regions if len(regions) <= _SLICES else [regions[i] for i in _spread(len(regions), _SLICES)]
+    for region in shown:
+        trusted = region["taken"] != "none"
+        page.status(
+            "info" if region["reduced_chi2"] <= TRUSTED else "warned",
+            f"{region['region']}: residuals are {region['reduced_chi2']:.2f} times as large as the deviations say (squared, median), "
+            + ("so that these weigh the contrasts" if trusted else "so that all contrasts weigh the same"),
+        )
+    if result.facts.get("robust", "none") != "none":
+        page.status("info", f"robust estimates ({result.facts['robust']}): contrasts far from what the others say count less")
+    if result.facts.get("noise", "gaussian") != "gaussian":
+        page.status("info", f"maximum likelihood for {result.facts['noise']} noise")
 
 
 def _maps_section(

@@ -38,6 +38,7 @@ _BIDS_TIMES = {
     "b_value": "BValue",
 }
 _BIDS_SCALES = {"flip_angle": rad_to_deg(1.0), "b_value": 1e-6}
+_FITTERS = {"variable-projection": "variable projection", "levenberg-marquardt": "Levenberg-Marquardt steps"}
 _DESCRIPTIONS = {
     "std": "standard deviation of {name} under the noise of the images",
     "low95": "lower limit of the 95 % interval of {name}",
@@ -319,18 +320,40 @@ def _write(folder: Path, name: str, values: np.ndarray, series: ImageSeries, sid
 
 def _sidecar(result: FitResult, model: SignalModel, series: ImageSeries) -> dict[str, Any]:
     """What all sidecars of a fit state (BIDS derivatives of quantitative MRI, with keys of our own)."""
-    weights = "known deviations of the images" if result.sigma_known else "equal weights, variance from the residuals"
+    fitter = result.facts.get("fitter", "variable-projection")
+    weights = weights_in_words(result)
     return {
         "EstimationReference": model.source,
-        "EstimationAlgorithm": f"weighted least squares by variable projection, puq-qmri {__version__}",
+        "EstimationAlgorithm": f"{_estimate_in_words(result)} by {_FITTERS[fitter]}, puq-qmri {__version__}",
         "SignalModel": result.model,
         "SignalFormula": model.summary,
         **({"SignalModelSettings": stated} if (stated := model.settings()) else {}),
         "SignalType": result.facts.get("signal", "unknown"),
         "Weights": weights,
+        **({"KnownMaps": result.facts["known"]} if result.facts.get("known") else {}),
         **_times({model.times_key: result.times}),
         **_scanner(series),
     }
+
+
+def weights_in_words(result: FitResult) -> str:
+    """What weighed the contrasts of a fit."""
+    taken = (result.facts.get("weighting") or {}).get("taken", "given")
+    if not result.sigma_known:
+        return "equal weights, variance from the residuals"
+    return {
+        "none": "equal weights; known deviations of the images give the intervals",
+        "misfit-aware": "deviations of the images, their ratios averaged over regions, with a floor for misfit",
+        "correlated": "deviations of the images and their correlation between contrasts",
+        "by region": "deviations of the images in regions whose residuals bear them out, equal weights in others",
+    }.get(taken, "known deviations of the images")
+
+
+def _estimate_in_words(result: FitResult) -> str:
+    noise, robust = result.facts.get("noise", "gaussian"), result.facts.get("robust", "none")
+    if noise != "gaussian":
+        return f"maximum likelihood for {noise} noise"
+    return "weighted least squares" if robust == "none" else f"robust ({robust}) weighted least squares"
 
 
 def _times(times: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,12 +35,12 @@ from torch import Tensor
 
 from medcore.errors import InputError
 from medcore.plugins import unknown_name
-from puq_qmri.choices import WEIGHTINGS
 from puq_qmri.fitting.problem import fit
 from puq_qmri.fitting.result import FitResult, Status
 from puq_qmri.fitting.variance_components import Components, Leftover, estimate
 from puq_qmri.signal_models import SignalModel
 
+RULES = ("auto", "none", "given", "misfit-aware")
 TRUSTED = 1.5
 """Reduced chi-square of a region up to which deviations may rank the contrasts."""
 MAX_RATIO = 30.0
@@ -109,8 +109,8 @@ def weigh(
     InputError
         If the labels have another shape.
     """
-    if rule not in WEIGHTINGS:
-        raise unknown_name("--weighting", rule, [*WEIGHTINGS])
+    if rule not in RULES:
+        raise unknown_name("--weighting", rule, [*RULES])
     if labels is not None and labels.shape != images.shape[1:]:
         raise InputError("labels", f"have shape {labels.shape}", f"give the images' shape {images.shape[1:]}")
     deviation = np.where(np.isfinite(sigma), sigma, np.inf).astype(np.float32)
