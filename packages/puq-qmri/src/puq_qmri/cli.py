@@ -12,6 +12,7 @@ from medcore.commandline import Invocation
 from puq_qmri.commands import (
     chosen_ways,
     fit_facts,
+    fit_guidance,
     given_times,
     is_empty,
     model_facts,
@@ -25,25 +26,32 @@ from puq_qmri.commands import (
 )
 from puq_qmri.devices import checked_device
 from puq_qmri.options import (
+    B1,
     Accelerations,
     Backend,
     BValue,
     CalibrationFile,
     Coils,
     Components,
+    CorrelationFile,
     DensityKind,
     Device,
     Discrepancy,
+    Fitter,
     FlipAngle,
     Geometry,
     Iterations,
     KeepOversampling,
+    Labels,
     Method,
     ModelSetting,
+    NoiseCoils,
+    NoiseKind,
     Output,
     Passes,
     Regularisation,
     Replicas,
+    RobustKind,
     Scans,
     Slice,
     Te,
@@ -51,6 +59,7 @@ from puq_qmri.options import (
     Tr,
     Trajectory,
     Uncertainty,
+    WeightingRule,
     Weights,
 )
 
@@ -197,10 +206,10 @@ def recon(
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """Reconstruct images and measure their noise; ``puq-qmri fit`` takes the folder."""
-    from puq_qmri.inputs import open_scan, with_repetition_time
     from puq_qmri.pipeline import reconstruct_images
     from puq_qmri.report import images_report
     from puq_qmri.results import write_result
+    from puq_qmri.slices import open_slices, typical_slice
 
     chosen = reconstruction_settings(
         method=method,
@@ -225,17 +234,19 @@ def recon(
         keep_oversampling=keep_oversampling,
     )
     record = start_record(run, "recon", settings, scans, output)
-    kspace = with_repetition_time(open_scan(scans, given_times(te, ti, flip_angle), slice_index=slice_index), tr)
+    kspace = open_slices(scans, given_times(te, ti, flip_angle), tr=tr, slice_index=slice_index)
+    typical = typical_slice(kspace)
     if run.dry_run:
-        return say_plan(run, scans, f"images of {kspace.n_contrasts} contrasts by {chosen_ways(settings, kspace)}", [output])
+        return say_plan(run, scans, f"images of {typical.n_contrasts} contrasts by {chosen_ways(settings, typical)}", [output])
     images = reconstruct_images(kspace, settings, progress=replica_progress(run))
     record.extra = images.summary()
     title = f"Images of {scans[0].name}"
     write_result(output, record, page=lambda c: images_report(title, images, c), images=images, force=run.force)
-    for repair in kspace.repairs:
+    repairs = list(images.series.repairs)
+    for repair in repairs:
         run.say(f"input: {repair}")
     run.say(f"images: {output}")
-    return {"output": str(output), "contrasts": kspace.n_contrasts, **images.summary(), "repairs": list(kspace.repairs)}
+    return {"output": str(output), "contrasts": typical.n_contrasts, **images.summary(), "repairs": repairs}
 
 
 @commandline.command(app, writes=True)
@@ -254,7 +265,10 @@ def fit(
         typer.Option(help="Signal model (see puq-qmri models); by default that of the times, angles or b-values that differ."),
     ] = None,
     sigma: Annotated[
-        str | None, typer.Option(help="Deviation of the images: a number or an image; none ignores what recon wrote.")
+        str | None,
+        typer.Option(
+            help="Deviation of the images: a number, an image, or background: as measured there; none ignores what recon wrote."
+        ),
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="Image that is not zero where to fit; by default everywhere.")] = None,
     signal: Annotated[Literal["auto", "signed", "magnitude", "complex"], typer.Option(help="What the images hold.")] = "auto",
@@ -264,6 +278,7 @@ def fit(
     b_value: BValue = None,
     tr: Tr = None,
     setting: ModelSetting = None,
+    b1: B1 = None,
     series: Annotated[list[str] | None, typer.Option(help="UID or number of a DICOM series; may be repeated.")] = None,
     incomplete: Annotated[Literal["refuse", "drop"], typer.Option(help="What to do with missing DICOM images.")] = "refuse",
     frame_type: Annotated[str | None, typer.Option(help="Which DICOM frames, where several types are mixed.")] = None,
@@ -273,10 +288,17 @@ def fit(
     part: Annotated[
         Literal["auto", "mag", "phase", "real", "imag", "complex"], typer.Option(help="Which part of a BIDS collection's images.")
     ] = "auto",
+    fitter: Fitter = "auto",
+    weighting: WeightingRule = "auto",
+    labels: Labels = None,
+    correlation: CorrelationFile = None,
+    robust: RobustKind = "none",
+    noise: NoiseKind = "gaussian",
+    noise_coils: NoiseCoils = 1,
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """Fit a signal model to images: maps, deviations, 95 % intervals, status, report."""
-    from puq_qmri.inputs import ImageOptions, open_deviation, open_images, open_mask, resolve_model, with_repetition_time
+    from puq_qmri.inputs import ImageOptions, open_b1, open_deviation, open_images, open_mask, resolve_model, with_repetition_time
     from puq_qmri.pipeline import fit_images
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
@@ -293,7 +315,12 @@ def fit(
         part=part,
     )
     given = parse_settings(setting or [])
-    inputs = [*images, *([mask] if mask else []), *([Path(sigma)] if sigma and Path(sigma).is_file() else [])]
+    inputs = [
+        *images,
+        *([mask] if mask else []),
+        *(path for path in (b1, labels, correlation) if path),
+        *([Path(sigma)] if sigma and Path(sigma).is_file() else []),
+    ]
     settings = {
         "model": model,
         "model_settings": given,
@@ -301,18 +328,38 @@ def fit(
         "sigma": sigma,
         "signal": signal,
         "mask": mask,
+        "b1": b1,
         "images": options,
+        "fitter": fitter,
+        "weighting": weighting,
+        "labels": labels,
+        "correlation": correlation,
+        "robust": robust,
+        "noise": noise,
+        "noise_coils": noise_coils,
         "device": device,
     }
     record = start_record(run, "fit", settings, inputs, output)
     opened, written = open_images(images, options)
     found = with_repetition_time(opened, tr)
-    deviation = open_deviation(sigma, found) if sigma not in {None, "none"} else written if sigma is None else None
+    deviation = written if sigma is None else None if sigma == "none" else open_deviation(sigma, found, noise_coils)
     region = None if mask is None else open_mask(mask, found)
     name = resolve_model(model, found, given)
+    known = None if b1 is None else {"b1": open_b1(b1, found)}
+    guidance = fit_guidance(found, labels, correlation, weighting=weighting, robust=robust, noise=noise, noise_coils=noise_coils)
     if run.dry_run:
         return say_plan(run, inputs, f"fit of model {name} to {found.n_contrasts} contrasts of {found.shape} voxels", [output])
-    result = fit_images(found, name, sigma=deviation, mask=region, signal=signal, device=checked_device(device))
+    result = fit_images(
+        found,
+        name,
+        sigma=deviation,
+        mask=region,
+        known=known,
+        guidance=guidance,
+        signal=signal,
+        fitter=fitter,
+        device=checked_device(device),
+    )
     facts = fit_facts(result, found, region, deviation)
     record.extra = facts
     title = f"{name} fit of {images[0].name}"
@@ -354,14 +401,18 @@ def run_command(
     flip_angle: FlipAngle = None,
     tr: Tr = None,
     setting: ModelSetting = None,
+    fitter: Fitter = "auto",
+    weighting: WeightingRule = "auto",
+    robust: RobustKind = "none",
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """From a scan to maps with their confidence: reconstruction, noise, weighted fit, report."""
-    from puq_qmri.inputs import open_scan, resolve_model, with_repetition_time
+    from puq_qmri.inputs import resolve_model
     from puq_qmri.pipeline import reconstruct_and_fit
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
     from puq_qmri.signal_models.sequence import parse_settings
+    from puq_qmri.slices import open_slices, typical_slice
 
     chosen = reconstruction_settings(
         method=method,
@@ -382,15 +433,19 @@ def run_command(
         calibration=calibration,
         model=model,
         model_settings=parse_settings(setting or []),
+        fitter=fitter,
+        weighting=weighting,
+        robust=robust,
         device=device,
         n_coils=coils,
         keep_oversampling=keep_oversampling,
     )
     record = start_record(run, "run", settings, scans, output)
-    kspace = with_repetition_time(open_scan(scans, given_times(te, ti, flip_angle), slice_index=slice_index), tr)
-    name = resolve_model(model, kspace, settings.model_settings)
+    kspace = open_slices(scans, given_times(te, ti, flip_angle), tr=tr, slice_index=slice_index)
+    typical = typical_slice(kspace)
+    name = resolve_model(model, typical, settings.model_settings)
     if run.dry_run:
-        return say_plan(run, scans, f"images by {chosen_ways(settings, kspace)}, fit of model {name}", [output])
+        return say_plan(run, scans, f"images by {chosen_ways(settings, typical)}, fit of model {name}", [output])
     images, result = reconstruct_and_fit(kspace, settings, progress=replica_progress(run))
     facts = {**fit_facts(result, images.series, None, images.deviation), "reconstruction": images.summary()}
     record.extra = facts

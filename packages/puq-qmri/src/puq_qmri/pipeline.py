@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,15 @@ from numpy.typing import NDArray
 from medcore.errors import InputError, NumericalError
 from medcore.io.images import ImageSeries
 from medcore.io.kspace import KSpace
-from puq_qmri.fitting import FitResult, Status, fit
+from puq_qmri.calibration import mixed_correlation
+from puq_qmri.choices import Fitter
+from puq_qmri.fitting import FitResult, Guidance, Status, guided_fit
 from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estimate, settled
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
 from puq_qmri.results import ReconstructedImages
 from puq_qmri.signal_models import SignalModel
+from puq_qmri.slices import SlicedScan, reconstruct_slices, typical_slice
 
 __all__ = [
     "UNCERTAINTIES",
@@ -40,7 +44,7 @@ __all__ = [
 
 
 def reconstruct_and_fit(
-    kspace: KSpace,
+    kspace: KSpace | SlicedScan,
     settings: PipelineSettings | None = None,
     *,
     csm: NDArray[np.complex64] | None = None,
@@ -54,11 +58,12 @@ def reconstruct_and_fit(
     Parameters
     ----------
     kspace
-        Several contrasts with their times.
+        Several contrasts with their times; or several slices (:func:`puq_qmri.slices.open_slices`), which become one volume.
     settings
         See :class:`PipelineSettings`.
     csm
         Coil maps of the whitened coils on the grid of the measurement, complex64 (coil, z, y, x); by default its own, or ESPIRiT.
+        Not for several slices.
     progress
         Wraps the range of replicas, for a progress bar.
 
@@ -70,13 +75,21 @@ def reconstruct_and_fit(
         If the measurement holds no signal, or no voxel could be fitted.
     """
     settings = settings or PipelineSettings()
-    model = resolve_model(settings.model, kspace, settings.model_settings)
+    model = resolve_model(settings.model, typical_slice(kspace), settings.model_settings)
     images = reconstruct_images(kspace, settings, csm=csm, progress=progress)
-    return images, fit_images(images.series, model, sigma=images.deviation, device=settings.device)
+    calibration = images.facts.get("calibration") or {}
+    learned = calibration.get("correlation") if settings.weighting == "correlated" else None
+    guidance = Guidance(
+        weighting=settings.weighting, robust=settings.robust, correlation=None if learned is None else mixed_correlation(learned)
+    )
+    result = fit_images(
+        images.series, model, sigma=images.deviation, guidance=guidance, fitter=settings.fitter, device=settings.device
+    )
+    return images, result
 
 
 def reconstruct_images(
-    kspace: KSpace,
+    kspace: KSpace | SlicedScan,
     settings: PipelineSettings | None = None,
     *,
     csm: NDArray[np.complex64] | None = None,
@@ -84,6 +97,10 @@ def reconstruct_images(
 ) -> ReconstructedImages:
     """Complex images of every contrast and their noise; parameters as :func:`reconstruct_and_fit`."""
     settings = settings or PipelineSettings()
+    if isinstance(kspace, SlicedScan):
+        if csm is not None:
+            raise InputError(kspace.typical.source, "has several slices, and coil maps were given", "give slices one by one")
+        return _reconstruct_slices(kspace, settings, progress)
     white = prepare(kspace, csm=csm, n_coils=settings.n_coils, keep_oversampling=settings.keep_oversampling)
     found = estimate(white, settings, model=image_model(settings, kspace), progress=progress)
     series = ImageSeries(
@@ -104,6 +121,23 @@ def reconstruct_images(
         noise_source=source if found.noise_level else None,
         facts=found.facts,
     )
+
+
+def _reconstruct_slices(
+    scan: SlicedScan, settings: PipelineSettings, progress: Callable[[Iterable[int]], Iterable[int]]
+) -> ReconstructedImages:
+    """The method and the uncertainty that the first slice gets are those of all."""
+
+    def make(kspace: KSpace, ways: tuple[str, str] | None) -> ReconstructedImages:
+        chosen = settings
+        if ways is not None:
+            method: Any = ways[0]
+            uncertainty: Any = ways[1]
+            reconstruction = dataclasses.replace(settings.reconstruction, method=method)
+            chosen = dataclasses.replace(settings, reconstruction=reconstruction, uncertainty=uncertainty)
+        return reconstruct_images(kspace, chosen, progress=progress)
+
+    return reconstruct_slices(scan, make, keep_oversampling=settings.keep_oversampling)
 
 
 def image_model(settings: PipelineSettings, kspace: KSpace) -> SignalModel | None:
@@ -134,10 +168,13 @@ def fit_images(
     *,
     sigma: float | Float[np.ndarray, "contrast z y x"] | None = None,
     mask: Bool[np.ndarray, "z y x"] | None = None,
+    known: Mapping[str, Float[np.ndarray, "z y x"]] | None = None,
+    guidance: Guidance | None = None,
     signal: str = "auto",
+    fitter: Fitter = "auto",
     device: str | torch.device = "cpu",
 ) -> FitResult:
-    """Fit a signal model to images; see :func:`puq_qmri.fitting.fit`.
+    """Fit a signal model to images; see :func:`puq_qmri.fitting.guided_fit`.
 
     A contrast whose image is zero everywhere was not measured, and is left out: ``facts["left_out"]`` of the result names it.
 
@@ -153,8 +190,14 @@ def fit_images(
         that there is no noise: that contrast of that voxel is left out.
     mask
         Voxels to fit, by default all that have signal.
+    known
+        Maps that the model takes, by name, such as ``b1``; by default 1 everywhere.
+    guidance
+        How the errors of the images enter; by default a rule chooses the weights.
     signal
         ``auto``, ``signed``, ``magnitude`` or ``complex``.
+    fitter
+        ``auto``, ``variable-projection`` or ``levenberg-marquardt``.
     device
         Where to compute.
 
@@ -172,7 +215,19 @@ def fit_images(
     if isinstance(sigma, np.ndarray):
         sigma = np.where(sigma == 0, np.inf, sigma)[live if left_out else slice(None)]
         sigma[:, (used.data == 0).all(axis=0)] = 1.0  # no signal, which is what the status should say
-    result = fit(used.data, used.times[chosen.times_key], chosen, sigma=sigma, mask=mask, signal=signal, device=device)
+    guidance = guidance or Guidance()
+    result = guided_fit(
+        used.data,
+        used.times[chosen.times_key],
+        chosen,
+        sigma=sigma,
+        guidance=guidance.of_contrasts(np.flatnonzero(live).tolist()) if left_out else guidance,
+        mask=mask,
+        known=known,
+        signal=signal,
+        fitter=fitter,
+        device=device,
+    )
     if left_out:
         result = dataclasses.replace(result, facts={**result.facts, "left_out": left_out})
     if not (result.status == Status.OK).any():
