@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from medcore.io import read_nifti, write_nifti
+from medcore.io import ImageSeries, read_nifti, write_nifti
+from puq_qmri.pipeline import fit_images
 from puq_qmri.signal_models import get_model
+from puq_qmri.voxel_fits import fit_panel
 
 AFFINE = np.diag([1e-3, 1e-3, 3e-3, 1.0])
 DEGREES = (2.0, 5.0, 12.0, 20.0)
@@ -125,3 +127,33 @@ def test_models_tells_what_each_model_needs(puq) -> None:
     assert listed["t2"]["settings"] == []
     text = puq("models").out
     assert "--tr, or RepetitionTimeExcitation in the sidecar: repetition time [s], needed" in text
+
+
+def test_a_map_of_b1_takes_its_bias_away(puq, tmp_path: Path) -> None:
+    b1 = np.linspace(0.8, 1.2, 12).reshape(1, 3, 4)
+    model, angles = get_model("vfa", tr=0.015), torch.tensor(np.radians(DEGREES))
+    columns = torch.tensor(np.stack([np.full(12, 800.0), T1.ravel(), b1.ravel()], -1))
+    write_nifti(tmp_path / "vfa.nii", model.signal(columns, angles).numpy().T.reshape(4, 1, 3, 4).astype(np.float32), AFFINE)
+    write_nifti(tmp_path / "b1.nii", b1.astype(np.float32), AFFINE)
+    options = ("--flip-angle", "2,5,12,20", "--tr", 0.015)
+    done = puq("fit", tmp_path / "vfa.nii", "-o", tmp_path / "maps", *options, "--b1", tmp_path / "b1.nii")
+    assert done.code == 0, done.err
+    np.testing.assert_allclose(t1_of(tmp_path / "maps"), T1, rtol=1e-4)
+    assert puq("fit", tmp_path / "vfa.nii", "-o", tmp_path / "without", *options).code == 0
+    assert np.abs(t1_of(tmp_path / "without") / T1 - 1).max() > 0.2  # T1 is wrong by the square of B1
+    refused = puq("fit", tmp_path / "vfa.nii", "-o", tmp_path / "t2", "--te", "0.01,0.02,0.03,0.04", "--b1", tmp_path / "b1.nii")
+    assert refused.code == 2
+    assert "b1" in refused.err
+
+
+def test_the_curve_of_a_voxel_is_drawn_with_its_b1() -> None:
+    b1 = np.array([0.7, 1.3, 1.0]).reshape(1, 1, 3)
+    t1 = np.full((1, 1, 3), 1.1)
+    model, angles = get_model("vfa", tr=0.015), np.radians(DEGREES)
+    columns = torch.tensor(np.stack([np.full(3, 800.0), t1.ravel(), b1.ravel()], -1))
+    data = model.signal(columns, torch.tensor(angles)).numpy().T.reshape(4, 1, 1, 3).astype(np.float32)
+    series = ImageSeries(data=data, affine=AFFINE, times={"flip_angle": angles, "tr": np.full(4, 0.015)})
+    result = fit_images(series, "vfa", known={"b1": b1})
+    for x in range(3):
+        panel = fit_panel(result, result.signal_model, series, None, (0, 0, x), "voxel")
+        np.testing.assert_allclose(np.interp(angles, panel.curve_times, panel.curve), data[:, 0, 0, x], rtol=1e-2)

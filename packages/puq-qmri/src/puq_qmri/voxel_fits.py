@@ -73,7 +73,9 @@ def fit_panel(
     kind, column = result.facts.get("signal", "magnitude"), (slice(None), *where)
     signal = to_real(series.data[(slice(None), *(slice(i, i + 1) for i in where))], kind, model, result.times).reshape(-1)
     deviation = None if sigma is None else np.broadcast_to(sigma[column] if isinstance(sigma, np.ndarray) else sigma, signal.shape)
-    values = torch.tensor([float(result.maps[p.name][where]) for p in model.parameters], dtype=torch.float64)
+    columns = [result.maps[p.name][where] for p in model.parameters]
+    columns += [result.known[p.name][where] if p.name in result.known else 1.0 for p in model.known]
+    values = torch.tensor([float(v) for v in columns], dtype=torch.float64)
     fine = model.curve_times(torch.as_tensor(result.times))
     curve = model.signal(values, fine).numpy()
     half = _band(result, model, values, fine, deviation, where)
@@ -111,7 +113,7 @@ def _two_digits(value: float) -> str:
 def _band(
     result: FitResult,
     model: SignalModel,
-    values: Float[torch.Tensor, " parameter"],
+    values: Float[torch.Tensor, " column"],
     fine: Float[torch.Tensor, " point"],
     deviation: np.ndarray | None,
     where: tuple[int, int, int],

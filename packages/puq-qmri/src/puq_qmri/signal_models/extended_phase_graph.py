@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from medcore.errors import InputError
-from puq_qmri.signal_models.base import Parameter, SeparableModel, SignalModel, derivative_along
+from puq_qmri.signal_models.base import Parameter, SeparableModel, SignalModel
 from puq_qmri.signal_models.quantities import B1, M0, T2
 from puq_qmri.signal_models.settings import check_number, described
 
@@ -25,13 +25,13 @@ _OFF_GRID = 0.1
 
 def echo_train(
     t1: float, t2: Float[Tensor, "*voxels"], refocusing: Float[Tensor, "*voxels"], *, spacing: float, count: int
-) -> Float[Tensor, "*voxels echo"]:
-    """Amplitudes at the times 0, 1, ... `count` spacings after an excitation of unit amplitude, under CPMG conditions.
+) -> Float[Tensor, "3 *voxels echo"]:
+    """Amplitudes at the times 0, 1, ... `count` spacings after an excitation of unit amplitude, and their derivatives.
 
-    Before each pulse the magnetisation has the orders 1, 3, 5, ... half spacings of dephasing (Weigel 2015). With the longitudinal
-    states in units of the sine of the refocusing angle ``a``, a pulse is a matrix of polynomials in ``u = sin(a/2)^2``: the
-    train is a smooth function of `refocusing` = ``u`` on both sides of 1, where that of the angle is flat. What recovers with T1
-    has even orders and never meets an echo.
+    Before each pulse of a train under CPMG conditions the magnetisation has the orders 1, 3, 5, ... half spacings of dephasing
+    (Weigel 2015). With the longitudinal states in units of the sine of the refocusing angle ``a``, a pulse is a matrix of polynomials in
+    ``u = sin(a/2)^2``: the train is a smooth function of `refocusing` = ``u`` on both sides of 1, where that of the angle is flat.
+    What recovers with T1 has even orders and never meets an echo.
 
     Parameters
     ----------
@@ -45,28 +45,55 @@ def echo_train(
         Seconds between echoes.
     count
         Number of echoes.
+
+    Returns
+    -------
+    Tensor
+        The amplitudes, their derivatives with respect to T2, and those with respect to `refocusing`.
     """
+    # The first axis of every state holds the state and its two derivatives.
     u = refocusing[..., None]
-    half, whole, upright = torch.exp(-spacing / 2 / t2)[..., None], torch.exp(-spacing / t2)[..., None], math.exp(-spacing / t1)
-    out, back, along = half, torch.zeros_like(half), torch.zeros_like(half)
-    echoes = [torch.ones_like(t2)]
+    half, whole, upright = _decay(spacing / 2, t2), _decay(spacing, t2), math.exp(-spacing / t1)
+    out = torch.stack([*half, torch.zeros_like(half[0])])
+    back, along = torch.zeros_like(out), torch.zeros_like(out)
+    nothing = torch.zeros_like(out)
+    start = torch.ones_like(t2)
+    echoes = [torch.stack([start, torch.zeros_like(start), torch.zeros_like(start)])]
     for echo in range(1, count + 1):
-        difference, tilted = out - back, 4 * u * (1 - u) * along
-        out, back, along = (
-            out - u * difference + tilted,
-            back + u * difference - tilted,
-            (1 - 2 * u) * along - difference / 2,
-        )
-        echoes.append((half * back)[..., 0])
+        difference = out - back
+        turned = u * difference - 4 * u * (1 - u) * along
+        turned_by_u = difference[0] - (4 - 8 * u) * along[0]
+        upper = (1 - 2 * u) * along - difference / 2
+        out, back = _plus(out - turned, -turned_by_u), _plus(back + turned, turned_by_u)
+        along = _plus(upper, -2 * along[0])
+        echoes.append(_decayed(back[..., :1], half)[..., 0])
         # The order j before the next pulse comes back j pulses later; higher ones come too late.
         last = count - echo
-        nothing = torch.zeros_like(half)
         out, back, along = (
-            (whole * torch.cat([back[..., :1], out], -1))[..., :last],
-            (whole * torch.cat([back[..., 1:], nothing, nothing], -1))[..., :last],
-            (upright * torch.cat([along, nothing], -1))[..., :last],
+            _decayed(torch.cat([back[..., :1], out], -1)[..., :last], whole),
+            _decayed(torch.cat([back[..., 1:], nothing, nothing], -1)[..., :last], whole),
+            upright * torch.cat([along, nothing], -1)[..., :last],
         )
     return torch.stack(echoes, -1)
+
+
+def _decay(time: float, t2: Tensor) -> tuple[Tensor, Tensor]:
+    """Factor of a decay and its derivative with respect to T2, with an axis for the orders."""
+    factor = torch.exp(-time / t2)[..., None]
+    return factor, factor * (time / t2**2)[..., None]
+
+
+def _decayed(state: Tensor, decay: tuple[Tensor, Tensor]) -> Tensor:
+    """A state and its derivatives after a decay."""
+    factor, slope = decay
+    value, by_t2, by_u = state.unbind(0)
+    return torch.stack([factor * value, factor * by_t2 + slope * value, factor * by_u])
+
+
+def _plus(state: Tensor, by_u: Tensor) -> Tensor:
+    """A state whose derivative with respect to the refocusing has one more term."""
+    value, by_t2, rest = state.unbind(0)
+    return torch.stack([value, by_t2, rest + by_u])
 
 
 def echo_numbers(times: Float[Tensor, " contrast"], spacing: float | None, what: str) -> tuple[Int[Tensor, " contrast"], float]:
@@ -117,7 +144,8 @@ class _MultiEcho(SignalModel):
 
     def _train(
         self, t2: Float[Tensor, "*voxels"], refocusing: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
-    ) -> Float[Tensor, "*voxels contrast"]:
+    ) -> Float[Tensor, "3 *voxels contrast"]:
+        """Amplitudes at the times, their derivatives with respect to T2, and those with respect to the refocused part."""
         numbers, spacing = echo_numbers(times, self.echo_spacing, self.name)
         return echo_train(self.t1, t2, refocusing, spacing=spacing, count=int(numbers.max()))[..., numbers]
 
@@ -146,7 +174,15 @@ class MultiEchoT2(_MultiEcho):
     ) -> Float[Tensor, "*voxels contrast"]:
         """Signal of each echo."""
         m0, t2, refocusing = parameters.unbind(-1)
-        return m0[..., None] * self._train(t2, refocusing, times)
+        return m0[..., None] * self._train(t2, refocusing, times)[0]
+
+    def jacobian(
+        self, parameters: Float[Tensor, "*voxels parameter"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast parameter"]:
+        """The train, and M0 times its derivatives."""
+        m0, t2, refocusing = parameters.unbind(-1)
+        train, by_t2, by_refocusing = self._train(t2, refocusing, times)
+        return torch.stack([train, m0[..., None] * by_t2, m0[..., None] * by_refocusing], dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,20 +212,30 @@ class MultiEchoT2KnownB1(_MultiEcho, SeparableModel):
         """Signal of each echo."""
         m0, t2, b1 = self.columns(parameters)
         excited = m0 * torch.sin(b1 * math.pi / 2)
-        return excited[..., None] * self._train(t2, torch.sin(b1 * self.refocusing_angle / 2) ** 2, times)
+        return excited[..., None] * self._train(t2, torch.sin(b1 * self.refocusing_angle / 2) ** 2, times)[0]
+
+    def jacobian(
+        self, parameters: Float[Tensor, "*voxels column"], times: Float[Tensor, " contrast"]
+    ) -> Float[Tensor, "*voxels contrast parameter"]:
+        """The train, and M0 times its derivative with respect to T2."""
+        m0, t2, b1 = self.columns(parameters)
+        excited = torch.sin(b1 * math.pi / 2)[..., None]
+        train, by_t2, _ = self._train(t2, torch.sin(b1 * self.refocusing_angle / 2) ** 2, times)
+        return torch.stack([excited * train, m0[..., None] * excited * by_t2], dim=-1)
 
     def basis(
         self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
     ) -> Float[Tensor, "*voxels contrast linear"]:
         """The train with B1 = 1."""
         refocusing = torch.full_like(constant, math.sin(self.refocusing_angle / 2) ** 2)
-        return self._train(constant, refocusing, times)[..., None]
+        return self._train(constant, refocusing, times)[0][..., None]
 
     def basis_slope(
         self, constant: Float[Tensor, "*voxels"], times: Float[Tensor, " contrast"]
     ) -> Float[Tensor, "*voxels contrast linear"]:
-        """Its derivative, by automatic differentiation."""
-        return derivative_along(lambda t2: self.basis(t2, times), constant, constant)
+        """Its derivative."""
+        refocusing = torch.full_like(constant, math.sin(self.refocusing_angle / 2) ** 2)
+        return (constant[..., None] * self._train(constant, refocusing, times)[1])[..., None]
 
     def assemble(
         self, constant: Float[Tensor, "*voxels"], coefficients: Float[Tensor, "*voxels linear"]
