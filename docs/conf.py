@@ -9,12 +9,15 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 # The READMEs are included for both sites; their links to files of the repository have no target here.
 suppress_warnings = ["myst.xref_missing", "myst.header"]
+BEHIND_COMMANDS = ["cli.py", "commands.py", "commands/*", "options.py", "commandline.py", "*/command.py"]
 apidoc_modules = [
     {
         "path": f"../packages/{folder}/src/{name}",
         "destination": f"{folder}/reference",
         "separate_modules": True,
         "module_first": True,
+        # What is behind the command lines, which --help describes, is for nobody to import.
+        "exclude_patterns": [f"../packages/{folder}/src/{name}/{path}" for path in BEHIND_COMMANDS],
     }
     for folder, name in [("medcore", "medcore"), ("puq-qmri", "puq_qmri"), ("vrft-aug", "vrft_aug")]
 ]
