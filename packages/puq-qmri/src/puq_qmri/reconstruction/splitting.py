@@ -78,10 +78,12 @@ def iterate(
     def map_(v: Tensor) -> Tensor:
         return normal(v) + COUPLING * v
 
+    mapped = map_(x)
     for step in range(state.step, state.step + iterations):
-        wanted = regulariser.synthesis([s - m for s, m in zip(shrunk, multipliers, strict=True)], coarse)
-        remaining = right + COUPLING * wanted - map_(x)
-        x = x + joint_conjugate_gradients(map_, remaining, inner, 0.0)
+        target = right + COUPLING * regulariser.synthesis([s - m for s, m in zip(shrunk, multipliers, strict=True)], coarse)
+        change, left = _descend(map_, target - mapped, inner, 0.0)
+        # What is left of the target tells what the new image is mapped to: the map is not applied once more.
+        x, mapped = x + change, target - left
         details, coarse = regulariser.analysis(x)
         raised = [d + m for d, m in zip(details, multipliers, strict=True)]
         shrunk = regulariser.shrink(raised, strength, step)
@@ -91,6 +93,11 @@ def iterate(
 
 def joint_conjugate_gradients(map_: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float) -> Tensor:
     """Solve ``map_(x) = right`` for all components together, from zero."""
+    return _descend(map_, right, iterations, tolerance)[0]
+
+
+def _descend(map_: Callable[[Tensor], Tensor], right: Tensor, iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    """The solution of :func:`joint_conjugate_gradients`, and the residual that it leaves."""
     x, residual = torch.zeros_like(right), right
     direction, norm = residual, _inner(residual, residual)
     start_norm = norm
@@ -102,7 +109,7 @@ def joint_conjugate_gradients(map_: Callable[[Tensor], Tensor], right: Tensor, i
         x, residual = x + step * direction, residual - step * mapped
         fresh = _inner(residual, residual)
         direction, norm = residual + fresh / norm * direction, fresh
-    return x
+    return x, residual
 
 
 def _inner(a: Tensor, b: Tensor) -> float:
