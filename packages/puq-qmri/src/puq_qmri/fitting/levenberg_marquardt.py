@@ -3,8 +3,9 @@ r"""Levenberg-Marquardt for any signal model, batched over voxels, with bounds a
 Each voxel takes the step ``(H + l diag H) d = g`` with ``H = J^T W J``, ``g = J^T W r`` (Marquardt 1963, doi 10.1137/0111030) and the
 damping ``l``, which falls after a step that lowers the misfit and rises after one that does not. Positive parameters with an upper
 bound, such as relaxation times, are searched for by their logarithm. A parameter at a bound that the descent leads out of stays there
-for this step and leaves the system (projection with an active set, Bertsekas 1982, doi 10.1137/0320018). Systems of a few unknowns
-are solved by Cholesky's recursion, written over all voxels at once. Voxels that have settled leave the batch and cost no more.
+for this step and leaves the system (projection with an active set, Bertsekas 1982, doi 10.1137/0320018). The amplitude takes its
+least-squares value at every point (Golub and Pereyra 2003, doi 10.1088/0266-5611/19/2/201). Systems of a few unknowns are solved by
+Cholesky's recursion, written over all voxels at once. Voxels that have settled leave the batch and cost no more.
 
 Parameters in the unit of the images keep no bounds here: complex images decide their sign only up to a convention, and an estimate
 beyond the bounds of a model tells that it does not suit the voxel.
@@ -13,7 +14,7 @@ beyond the bounds of a model tells that it does not suit the voxel.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,6 +32,8 @@ _MOST_DAMPING = 1e10
 """No step that is any shorter lowers the misfit: something is wrong with the voxel."""
 _ROUNDING = 1e-14
 """Share of the signal's energy below which two misfits are the same but for rounding."""
+_NOTHING = 1e-17
+"""Share of the signal's energy that is not worth another step, where a parameter hardly changes the signal."""
 _CROWD = 0.25
 """Share of settled voxels from which on it pays to copy the others."""
 _TINY = torch.finfo(torch.float64).tiny
@@ -100,7 +103,8 @@ class _Space:
     lower: Float[Tensor, " parameter"]
     upper: Float[Tensor, " parameter"]
     margin: Float[Tensor, " parameter"]
-    fixed: int | None
+    amplitude: int | None
+    searched: tuple[int, ...]
 
     @classmethod
     def of(cls, model: SignalModel, device: torch.device, fixed: int | None) -> _Space:
@@ -114,8 +118,14 @@ class _Space:
             width = high - low
             margin.append(1e-6 if log else 1e-6 * width if math.isfinite(width) else 0.0)
         tensors = [torch.tensor(v, dtype=torch.float64, device=device) for v in (lower, upper, margin)]
+        amplitude = None if model.amplitude == fixed else model.amplitude
         return cls(
-            logarithmic=torch.tensor(logarithmic, device=device), lower=tensors[0], upper=tensors[1], margin=tensors[2], fixed=fixed
+            logarithmic=torch.tensor(logarithmic, device=device),
+            lower=tensors[0],
+            upper=tensors[1],
+            margin=tensors[2],
+            amplitude=amplitude,
+            searched=tuple(i for i in range(len(free)) if i not in {amplitude, fixed}),
         )
 
     def inside(self, parameters: Float[Tensor, "voxel parameter"]) -> Float[Tensor, "voxel parameter"]:
@@ -132,7 +142,10 @@ class _Space:
 
 @dataclass(frozen=True, kw_only=True)
 class _Normal:
-    """Misfit, its descent and its curvature at one point: ``cost``, ``g = J^T W r`` and the lower triangle of ``H = J^T W J``."""
+    """Misfit, its descent and its curvature at one point: ``cost``, ``g = J^T W r`` and the lower triangle of ``H = J^T W J``.
+
+    Of the parameters that are searched for, which the amplitude is not.
+    """
 
     cost: Float[Tensor, " voxel"]
     descent: tuple[Float[Tensor, " voxel"], ...]
@@ -179,28 +192,39 @@ class _Batch:
             space=self.space,
         )
 
-    def normal(self, point: Float[Tensor, "voxel parameter"]) -> _Normal:
-        """The normal equations at a point of the search."""
-        parameters = self.space.parameters(point)
+    def normal(self, point: Float[Tensor, "voxel parameter"]) -> tuple[_Normal, Float[Tensor, "voxel parameter"]]:
+        """The normal equations at a point of the search, and the point with the best amplitude.
+
+        A signal that is proportional to a parameter is that parameter times its derivative, and the least-squares value of the
+        parameter costs two products. Taking it at every point, and leaving in the other derivatives only what it cannot make up for
+        (Kaufman 1975, doi 10.1007/BF01932995), straightens the curved valleys along which a time constant and the amplitude change.
+        """
+        parameters, amplitude = self.space.parameters(point), self.space.amplitude
+        if amplitude is not None:
+            parameters[:, amplitude] = 1.0
         given = parameters if self.known is None else torch.cat([parameters, self.known], -1)
         columns = [observed(c, self.root, self.whitening) for c in self.model.jacobian(given, self.times).unbind(-1)]
-        amplitude = self.model.amplitude
-        # A signal that is proportional to a parameter is that parameter times its derivative.
-        predicted = (
-            observed(self.model.signal(given, self.times), self.root, self.whitening)
-            if amplitude is None
-            else columns[amplitude] * parameters[:, amplitude, None]
-        )
+        if amplitude is not None:
+            length = dot(columns[amplitude], columns[amplitude]).sqrt()
+            shape = columns[amplitude] / length.clamp_min(_TINY)[:, None]
+            along = dot(shape, self.target)
+            best = torch.where(length > 0, along / length.clamp_min(_TINY), 0.0)
+            columns = [best[:, None] * (c - dot(shape, c)[:, None] * shape) for c in columns]
+            predicted = along[:, None] * shape
+            point = point.clone()
+            point[:, amplitude] = best
+        else:
+            predicted = observed(self.model.signal(given, self.times), self.root, self.whitening)
         residual = self.target - predicted
-        logarithmic = self.space.logarithmic.tolist()
-        chain = [parameters[:, i] if log else None for i, log in enumerate(logarithmic)]
+        searched = [columns[i] for i in self.space.searched]
+        chain = [parameters[:, i] if bool(self.space.logarithmic[i]) else None for i in self.space.searched]
         descent, curvature = [], []
-        for i, column in enumerate(columns):
+        for i, column in enumerate(searched):
             descent.append(_scaled(dot(column, residual), chain[i]))
             curvature.append(
-                tuple(_scaled(_scaled(dot(column, other), chain[i]), chain[j]) for j, other in enumerate(columns[: i + 1]))
+                tuple(_scaled(_scaled(dot(column, other), chain[i]), chain[j]) for j, other in enumerate(searched[: i + 1]))
             )
-        return _Normal(cost=dot(residual, residual), descent=tuple(descent), curvature=tuple(curvature))
+        return _Normal(cost=dot(residual, residual), descent=tuple(descent), curvature=tuple(curvature)), point
 
 
 def _scaled(value: Float[Tensor, " voxel"], factor: Float[Tensor, " voxel"] | None) -> Float[Tensor, " voxel"]:
@@ -219,7 +243,7 @@ class _Settled:
 
 def _descend(batch: _Batch, point: Float[Tensor, "voxel parameter"], tolerance: float, max_iterations: int) -> _Settled:
     """Steps of all voxels until each has settled, given up, or made as many as allowed."""
-    state = batch.normal(point)
+    state, point = batch.normal(point)
     energy = dot(batch.target, batch.target)
     result = _Settled(
         point=point.clone(),
@@ -229,6 +253,8 @@ def _descend(batch: _Batch, point: Float[Tensor, "voxel parameter"], tolerance: 
     )
     active = torch.arange(len(point), device=point.device)
     done = ~(state.cost.isfinite() & energy.isfinite())
+    if not batch.space.searched:  # the amplitude alone is at its best already
+        return replace(result, converged=~done)
     damping, last = torch.full_like(energy, _FIRST_DAMPING), torch.full_like(energy, torch.inf)
     for iteration in range(max_iterations + 1):
         count = int(done.sum())
@@ -240,16 +266,18 @@ def _descend(batch: _Batch, point: Float[Tensor, "voxel parameter"], tolerance: 
             energy, damping, last, done = energy[keep], damping[keep], last[keep], done[keep]
         if iteration == max_iterations:
             break
-        step = _step(state, point, damping, batch.space)
-        target = batch.space.clamp(point + step)
-        trial = batch.normal(target)
+        proposal = batch.space.clamp(point + _step(state, point, damping, batch.space))
+        moves = (proposal - point).unbind(-1)
+        promise = torch.stack([moves[i] * g for i, g in zip(batch.space.searched, state.descent, strict=True)]).sum(0)
+        trial, target = batch.normal(proposal)
         better = trial.cost <= state.cost + _ROUNDING * energy
         size = _size(target - point, state, energy, batch.space)
         state = trial.where(better, state)
         point = torch.where(better[:, None], target, point)
         # Before there are two steps nothing is known of the rate.
         ratio = torch.where(last.isfinite(), size / last, 1.0).clamp_max(0.999)
-        settled = better & ((size < tolerance) | (size * ratio < tolerance * (1 - ratio)))
+        near = (size < tolerance) | (size * ratio < tolerance * (1 - ratio))
+        settled = better & (near | (promise < _NOTHING * energy))
         last = torch.where(better, size, last)
         damping = torch.where(better, (damping / 10).clamp_min(_LEAST_DAMPING), (damping * 10).clamp_min(_FIRST_DAMPING))
         finished = (settled | (damping > _MOST_DAMPING)) & ~done
@@ -267,11 +295,9 @@ def _step(
 ) -> Float[Tensor, "voxel parameter"]:
     """The damped step of each voxel, zero for parameters that a bound holds."""
     scale, right = [], []
-    for i, descent in enumerate(state.descent):
-        size = state.curvature[i][i].sqrt()
+    for k, (i, descent) in enumerate(zip(space.searched, state.descent, strict=True)):
+        size = state.curvature[k][k].sqrt()
         held = size <= 0
-        if i == space.fixed:
-            held = torch.ones_like(held)
         low, high = float(space.lower[i]), float(space.upper[i])
         if low > -math.inf:
             held = held | ((point[:, i] <= low) & (descent <= 0))
@@ -283,7 +309,10 @@ def _step(
         right.append(descent * inverse)
     matrix = [[state.curvature[i][j] * scale[i] * scale[j] for j in range(i)] for i in range(len(scale))]
     solved = small_systems.solve(matrix, 1 + damping, right)
-    return torch.stack([x * s for x, s in zip(solved, scale, strict=True)], -1)
+    step = torch.zeros_like(point)
+    for i, x, s in zip(space.searched, solved, scale, strict=True):
+        step[:, i] = x * s
+    return step
 
 
 def _size(
@@ -292,7 +321,7 @@ def _size(
     """How far a step goes: in a logarithm, or in the change of the signal over its size."""
     sizes = []
     norm = energy.clamp_min(_TINY).sqrt()
-    for i, log in enumerate(space.logarithmic.tolist()):
+    for k, i in enumerate(space.searched):
         length = step[:, i].abs()
-        sizes.append(length if log else length * state.curvature[i][i].sqrt() / norm)
+        sizes.append(length if bool(space.logarithmic[i]) else length * state.curvature[k][k].sqrt() / norm)
     return torch.stack(sizes).amax(0)

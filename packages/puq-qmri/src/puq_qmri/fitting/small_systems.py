@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_LEAST_PIVOT = 1e-14
+_LEAST_PIVOT = 1e-15
 """What is left of a diagonal of ones below this is rounding error."""
 
 
