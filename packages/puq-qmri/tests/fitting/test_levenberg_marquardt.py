@@ -19,6 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from solver_cases import CASES, Case, referee
 
 each = pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
+quick = pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, id=c.name, marks=[pytest.mark.integration] if c.name.startswith("epg") else []) for c in CASES],
+)
+"""One voxel at a time: echo trains take too long for it in a quick run."""
 SEPARABLE = [c for c in CASES if isinstance(c.model, SeparableModel)]
 
 
@@ -95,7 +100,7 @@ def test_a_correlation_of_the_contrasts_counts_in_both_fitters(name, rng) -> Non
         assert (np.array(worse) > np.array(expected)).all()
 
 
-@each
+@quick
 def test_voxels_do_not_influence_each_other(case, rng) -> None:
     parts = [case.draw(rng, 2, snr) for snr in (1e4, 20.0, 2.0)]
     signal, times = torch.cat([p[1] for p in parts]), parts[0][3]
