@@ -34,6 +34,9 @@ def series(rng: np.random.Generator) -> ImageSeries:
     return ImageSeries(data=np.abs(data), affine=AFFINE, times={"te": TE}, meta={"field_strength": 3.0}, source="memory")
 
 
+FIT_MAPS = ("desc-chi2_fit", "desc-pvalue_fit", "desc-effectivecontrasts_fit")
+
+
 def record() -> RunRecord:
     return RunRecord(command="puq-qmri fit", settings={"model": "t2"}, seed=3)
 
@@ -50,9 +53,14 @@ def test_a_folder_holds_every_map_with_its_companions(tmp_path: Path, series: Im
     stems = {
         f"{kind}{name}map" for name in ("T2", "M0") for kind in ("", "desc-std_", "desc-low95_", "desc-high95_", "desc-status_")
     }
-    names = {f"{stem}.{suffix}" for stem in [*stems, "desc-chi2_fit"] for suffix in ("nii.gz", "json")}
+    names = {f"{stem}.{suffix}" for stem in [*stems, *FIT_MAPS] for suffix in ("nii.gz", "json")}
     assert {p.name for p in (tmp_path / "maps").iterdir()} == names | {"report.html", "run.json", "manifest.json"}
-    for name, expected in (("T2map", result.maps["t2"]), ("desc-std_M0map", result.std["m0"]), ("desc-chi2_fit", result.chi2)):
+    for name, expected in (
+        ("T2map", result.maps["t2"]),
+        ("desc-std_M0map", result.std["m0"]),
+        ("desc-chi2_fit", result.chi2),
+        ("desc-pvalue_fit", result.p_value),
+    ):
         image = read_nifti(tmp_path / "maps" / f"{name}.nii.gz")  # strict: the sidecar lists four echo times for one image
         np.testing.assert_array_equal(image.data[0], expected)
         np.testing.assert_allclose(image.affine, AFFINE, atol=1e-9)
@@ -65,9 +73,16 @@ def test_maps_are_nan_exactly_where_the_status_says_so(tmp_path: Path, series: I
     status = read_nifti(tmp_path / "maps" / "desc-status_T2map.nii.gz").data[0]
     assert status[0, 0, 0] == Status.NO_SIGNAL
     assert status[0, 0, 1] == Status.NOT_FINITE
-    for name in ("T2map", "desc-std_T2map", "desc-low95_M0map", "desc-chi2_fit"):
+    for name in ("T2map", "desc-std_T2map", "desc-low95_M0map", *FIT_MAPS):
         values = read_nifti(tmp_path / "maps" / f"{name}.nii.gz").data[0]
         np.testing.assert_array_equal(np.isnan(values), status != Status.OK)
+
+
+def test_without_known_deviations_there_is_no_p_value(tmp_path: Path, series: ImageSeries) -> None:
+    result = fit_images(series, "t2")
+    write_result(tmp_path / "maps", record(), page=lambda c: Report("page", c["command"]), series=series, maps=result)
+    assert not (tmp_path / "maps" / "desc-pvalue_fit.nii.gz").exists()
+    assert np.nanmax(read_nifti(tmp_path / "maps" / "desc-effectivecontrasts_fit.nii.gz").data) == len(TE)
 
 
 def test_sidecars_state_unit_model_and_source(tmp_path: Path, series: ImageSeries) -> None:

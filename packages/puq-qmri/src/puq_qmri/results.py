@@ -169,6 +169,13 @@ def write_maps(folder: Path, result: FitResult, series: ImageSeries) -> None:
     scale = "in units of the noise variance" if result.sigma_known else "in the squared unit of the images"
     text = {"Description": f"weighted sum of squared residuals, {scale}", "Units": "1" if result.sigma_known else "arbitrary"}
     _write(folder, "desc-chi2_fit", result.chi2, series, {**text, **common, **freedom})
+    words = "how many contrasts of equal weight are as evenly weighted, (sum w)^2 / sum w^2"
+    _write(
+        folder, "desc-effectivecontrasts_fit", result.effective_contrasts, series, {"Description": words, "Units": "1", **common}
+    )
+    if result.p_value is not None:
+        words = "probability of a misfit at least as large by noise alone, were model and deviations right"
+        _write(folder, "desc-pvalue_fit", result.p_value, series, {"Description": words, "Units": "1", **common, **freedom})
 
 
 def truth_folder(scan: Path) -> Path:
