@@ -43,13 +43,13 @@ class TestTrainHead:
     def test_it_predicts_errors_of_scans_that_it_never_saw_better_than_a_constant(self, scans):
         head = train_head(scans, settings())
         others = list(finished_scans(settings(), "validation"))
-        constant = torch.tensor(np.log(np.mean([float(s.target[s.mask.expand_as(s.target)].mean()) for s in scans])))
+        constant = torch.tensor(np.log(np.mean([float(s.shown.error[s.mask.expand_as(s.truth)].mean()) for s in scans])))
         learned, fixed = [], []
         for scan in others:
             with torch.no_grad():
                 predicted = head(scan.evidence)
-            learned.append(float(nll(predicted, scan.target, scan.mask[None])))
-            fixed.append(float(nll(constant.expand_as(predicted).float(), scan.target, scan.mask[None])))
+            learned.append(float(nll(predicted, scan.shown.error, scan.shown.mask)))
+            fixed.append(float(nll(constant.expand_as(predicted).float(), scan.shown.error, scan.shown.mask)))
         assert np.mean(learned) < np.mean(fixed) - 0.1
 
     def test_the_seed_decides_and_random_numbers_outside_go_on(self, scans):
@@ -63,7 +63,7 @@ class TestTrainHead:
 
     def test_a_loss_that_is_not_finite_stops_it(self, scans):
         broken = dataclasses.replace(scans[0], truth=scans[0].truth * torch.nan)
-        with pytest.raises(NumericalError, match="variance head: has a loss of nan at step 0"):
+        with pytest.raises(NumericalError, match="variance head, step 1: has the loss nan"):
             train_head([broken], settings())
 
 

@@ -18,15 +18,15 @@ from jaxtyping import Bool, Complex64
 from torch import Tensor
 
 from medcore.config import to_mapping
-from medcore.errors import ConfigError, NumericalError
+from medcore.errors import ConfigError
 from puq_qmri.calibration import Calibration, calibrate
 from puq_qmri.networks import NetworkSettings
-from puq_qmri.networks.losses import beta_nll, squared_error
 from puq_qmri.networks.variance import Evidence, VarianceHead, VarianceSettings, evidence_of
 from puq_qmri.networks.weights import save_weights
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
 from puq_qmri.training.data import Scan, SimulatedExamples
-from puq_qmri.training.optimisation import build_optimiser, gradient_norm, learning_rate, set_rate
+from puq_qmri.training.objectives import Shown, shown, variance_loss
+from puq_qmri.training.optimisation import build_optimiser, learning_rate, set_rate, take_step
 from puq_qmri.training.ranges import SimulatedData
 from puq_qmri.training.settings import StageSettings
 from puq_qmri.uncertainty import Prediction
@@ -99,9 +99,9 @@ class Finished:
     real_images: bool
 
     @cached_property
-    def target(self) -> Tensor:
-        """Squared error of one component in units of the evidence's scale."""
-        return squared_error(self.images, self.truth, real_images=self.real_images) / self.evidence.scale**2
+    def shown(self) -> Shown:
+        """What a head is trained with."""
+        return shown(self.images, self.truth, self.evidence, self.mask, real_images=self.real_images)
 
     def prediction(self, head: VarianceHead) -> Prediction:
         """The images with the variance that a head predicts."""
@@ -166,16 +166,9 @@ def train_head(scans: list[Finished], settings: HeadSettings, progress: Progress
     order = np.random.default_rng([settings.seed, 7])
     for step in progress(range(settings.stage.steps)):
         set_rate(optimiser, learning_rate(settings.stage, step))
-        chosen = [scans[i] for i in order.integers(len(scans), size=settings.stage.batch)]
-        loss = torch.stack([beta_nll(head(s.evidence), s.target, s.mask[None], beta=settings.beta) for s in chosen]).mean()
-        if not bool(loss.isfinite()):
-            raise NumericalError(
-                "variance head", f"has a loss of {float(loss.detach()):g} at step {step}", "lower the learning rate"
-            )
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        gradient_norm(head.parameters(), settings.stage.clip)
-        optimiser.step()
+        chosen = [scans[i].shown for i in order.integers(len(scans), size=settings.stage.batch)]
+        loss = variance_loss(head, chosen, settings.beta)
+        take_step(loss, head, optimiser, clip=settings.stage.clip, where=f"variance head, step {step + 1}")
     return head.eval()
 
 

@@ -43,11 +43,11 @@ from puq_qmri.training.objectives import MeanObjective, Objective, VarianceObjec
 from puq_qmri.training.optimisation import (
     RunningMean,
     build_optimiser,
-    gradient_norm,
     learning_rate,
     optimiser_tensors,
     restore_optimiser,
     set_rate,
+    take_step,
 )
 from puq_qmri.training.report import model_card, write_report
 from puq_qmri.training.run_folder import Curves, Ledger, check_output, clear, held
@@ -238,7 +238,8 @@ class _Run:
             torch.manual_seed(_mixed(self.settings.seed, place, done, self.team.rank))
             rate = learning_rate(stage, done)
             set_rate(optimiser, rate)
-            loss, norm = self._step(objective, batch, optimiser, stage.clip, f"stage {name}, step {done + 1}")
+            where = f"stage {name}, step {done + 1}"
+            loss, norm = take_step(objective.loss(batch), objective.module, optimiser, clip=stage.clip, where=where, team=self.team)
             mean.update(objective.module, done)
             done += 1
             losses.append(loss)
@@ -261,22 +262,6 @@ class _Run:
             self.say(f"stopped after step {done} of stage {name}; train again with --resume")
             stop.obey(request)
         mean.swap(objective.module)
-
-    def _step(self, objective: Objective, batch: list[Any], optimiser: Any, clip: float, where: str) -> tuple[float, float]:
-        optimiser.zero_grad(set_to_none=True)
-        loss = objective.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.team.average(objective.module.parameters())
-        norm = gradient_norm(objective.module.parameters(), clip)
-        value, length = self.team.mean(loss), float(norm)
-        if not (math.isfinite(value) and math.isfinite(length)):
-            raise NumericalError(
-                where,
-                f"has the loss {value:g} and a gradient of {length:g}",
-                "lower the learning rate, clip more, or look at the data",
-            )
-        optimiser.step()
-        return value, length
 
     def _validate(self, name: str, objective: Objective, mean: RunningMean, judged: Kept) -> dict[str, float]:
         if not self.team.first:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Complex64, Float32
 from torch import Tensor, nn
 
 from puq_qmri.networks import UnrolledNetwork
@@ -116,6 +116,25 @@ class Shown:
     mask: Bool[Tensor, "1 z y x"]
 
 
+def shown(
+    images: Complex64[Tensor, "contrast z y x"],
+    truth: Complex64[Tensor, "contrast z y x"],
+    evidence: Evidence,
+    mask: Bool[Tensor, "z y x"],
+    *,
+    real_images: bool,
+) -> Shown:
+    """Finished images with the evidence of their errors, as a variance head is trained with them."""
+    error = squared_error(images, truth, real_images=real_images) / evidence.scale**2
+    return Shown(evidence=evidence, error=error, mask=mask[None])
+
+
+def variance_loss(head: VarianceHead, items: Sequence[Shown], beta: float) -> Tensor:
+    """:func:`~puq_qmri.networks.losses.beta_nll` of a head, mean over the examples."""
+    head.train()
+    return torch.stack([beta_nll(head(s.evidence), s.error, s.mask, beta=beta) for s in items]).mean()
+
+
 class VarianceObjective:
     """Likelihood of the errors of finished images; the network stays as it is.
 
@@ -142,25 +161,22 @@ class VarianceObjective:
         """The network's images of an example and their errors."""
         problem = example.problem
         images = problem.images(self.network([problem])[0])
-        evidence = problem.evidence(images)
-        error = squared_error(images, example.truth, real_images=problem.phase is not None) / evidence.scale**2
-        return Shown(evidence=evidence, error=error, mask=example.mask[None])
+        return shown(images, example.truth, problem.evidence(images), example.mask, real_images=problem.phase is not None)
 
     def loss(self, items: Sequence[Shown]) -> Tensor:
         """Mean over the examples."""
-        self.head.train()
-        return torch.stack([beta_nll(self.head(s.evidence), s.error, s.mask, beta=self.beta) for s in items]).mean()
+        return variance_loss(self.head, items, self.beta)
 
     @torch.no_grad()
     def validate(self, items: Iterable[Shown]) -> dict[str, float]:
         """Negative log-likelihood, and mean squared error over mean predicted variance (1 where the size of errors is right)."""
         self.head.eval()
         nll, errors, variances = [], [], []
-        for shown in items:
-            logarithm = self.head(shown.evidence)
-            nll.append(float(beta_nll(logarithm, shown.error, shown.mask, beta=0.0)))
-            inside = shown.mask.expand_as(logarithm) & logarithm.isfinite()
-            errors.append(float(shown.error[inside].mean()))
+        for one in items:
+            logarithm = self.head(one.evidence)
+            nll.append(float(beta_nll(logarithm, one.error, one.mask, beta=0.0)))
+            inside = one.mask.expand_as(logarithm) & logarithm.isfinite()
+            errors.append(float(one.error[inside].mean()))
             variances.append(float(logarithm[inside].exp().mean()))
         return {"nll": sum(nll) / len(nll), "error_over_variance": sum(errors) / sum(variances)}
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from medcore.errors import NumericalError
+from puq_qmri.training.distributed import Group
 from puq_qmri.training.settings import StageSettings
 
 _RISE = 0.3
@@ -47,6 +49,47 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 def gradient_norm(parameters: Iterable[nn.Parameter], clip: float) -> Tensor:
     """Norm of the gradient, which is cut to `clip` in place unless that is 0."""
     return nn.utils.clip_grad_norm_(parameters, clip or math.inf)
+
+
+def take_step(
+    loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, *, clip: float, where: str, team: Group | None = None
+) -> tuple[float, float]:
+    """One step along the gradient of a loss; with several processes along the mean of theirs.
+
+    Parameters
+    ----------
+    loss
+        Of this process, with its graph.
+    module, optimiser
+        What is trained, and how it moves.
+    clip
+        Largest norm of the gradient; 0 does not clip.
+    where
+        For the error.
+    team
+        The processes; by default this one alone.
+
+    Returns
+    -------
+    tuple[float, float]
+        Loss and norm of the gradient, before it was clipped.
+
+    Raises
+    ------
+    NumericalError
+        If one of them is not finite; nothing has moved then.
+    """
+    team = team or Group()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    team.average(module.parameters())
+    value, norm = team.mean(loss), float(gradient_norm(module.parameters(), clip))
+    if not (math.isfinite(value) and math.isfinite(norm)):
+        raise NumericalError(
+            where, f"has the loss {value:g} and a gradient of {norm:g}", "lower the learning rate, clip more, or look at the data"
+        )
+    optimiser.step()
+    return value, norm
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
