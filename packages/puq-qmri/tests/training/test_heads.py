@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from medcore.errors import ConfigError, NumericalError
+from puq_qmri.imaging import PipelineSettings, estimate
+from puq_qmri.networks import NetworkSettings
 from puq_qmri.networks.losses import nll
 from puq_qmri.networks.variance import VarianceSettings
 from puq_qmri.networks.weights import load_weights
+from puq_qmri.training.data import SimulatedExamples
 from puq_qmri.training.heads import HeadSettings, finished_scans, make_head, train_head
 from puq_qmri.training.ranges import SimulatedData
 from puq_qmri.training.settings import StageSettings
@@ -76,15 +79,24 @@ def test_scans_to_train_and_to_calibrate_with_share_no_object(scans):
     )
 
 
-def test_it_is_written_as_weights_with_recipe_and_calibration(tmp_path):
-    few = settings(examples=2, calibration=2, stage=StageSettings(steps=1, batch=1, learning_rate=1e-3))
+@pytest.mark.parametrize("method", ["cg-sense", "subspace"])
+def test_it_is_written_as_weights_with_recipe_and_calibration(tmp_path, method):
+    few = settings(method, examples=2, calibration=2, stage=StageSettings(steps=1, batch=1, learning_rate=1e-3))
     make_head(tmp_path / "head", few, card="# A head\n")
     weights = load_weights(tmp_path / "head")
     assert weights.network is None
     assert weights.head.settings == few.head
-    assert weights.calibration.provenance.method == "cg-sense, learned"
+    assert weights.calibration.provenance.method == f"{method}, learned"
+    assert weights.method == method
     assert isinstance(weights.calibration.scale, float)
     assert weights.recipe["data"]["sizes"] == [32]
+    scan = SimulatedExamples(SMALL, NetworkSettings(), count=1, seed=9).scan(0)
+    found = estimate(scan.kspace, PipelineSettings(uncertainty="learned", weights=(str(tmp_path / "head"),)), model=scan.model)
+    assert found.facts["method"] == method
+    assert found.facts["weights"] == str(tmp_path / "head")
+    inside = found.images.abs() > 0.2 * found.images.abs().max()
+    assert found.prediction.std[inside].isfinite().all()
+    assert (found.prediction.std[inside] > 0).all()
 
 
 @pytest.mark.parametrize(("changes", "message"), [({"examples": 0}, "examples=0"), ({"seed": -1}, "seed=-1")])

@@ -53,11 +53,11 @@ def test_the_loss_is_the_squared_error_in_units_of_the_scale(found, network, kin
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-class _Given(torch.nn.Module):
+class _Given(UnrolledNetwork):
     """A network whose latent images are these parts of the way from the start to the truth."""
 
     def __init__(self, parts):
-        super().__init__()
+        super().__init__(NETWORK)
         self.parts = parts
 
     def forward(self, problems):
