@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from medcore.atomic import atomic_directory
 from medcore.io import KSpace, write_ismrmrd
@@ -21,7 +22,7 @@ from puq_qmri.training.ranges import HELD_OUT_SEED
 
 MAPS, EVALUATION = "maps", "evaluation"
 """Folders with the maps and with their comparison with the truth; those of other ways have their name behind."""
-BESIDE = "cg-sense"
+BESIDE: Literal["cg-sense"] = "cg-sense"
 """The way that assumes nothing about contrasts, for comparison."""
 
 

@@ -225,6 +225,7 @@ def _by_network(
 ) -> Estimate:
     members = _weights(settings)
     network = NetworkReconstructor(kspace=white, members=members, device=settings.device, model=model)
+    assert settings.uncertainty != "auto"  # noqa: S101 - for the type checker: `settled` has chosen
     if settings.uncertainty == "pseudo-replica":
         prediction, _ = _replicas(white, network.images, network.response, settings, network.real_images, progress)
     else:
