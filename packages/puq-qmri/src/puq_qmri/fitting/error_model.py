@@ -13,7 +13,7 @@ from torch import Tensor
 
 from medcore.errors import ConfigError, InputError
 from medcore.plugins import unknown_name
-from puq_qmri.choices import NOISES, ROBUST, Noise, Robust
+from puq_qmri.choices import NOISES, ROBUST
 from puq_qmri.fitting.likelihood import Magnitudes
 from puq_qmri.fitting.robust import solve_robustly
 from puq_qmri.fitting.signals import SignalType, Solver
@@ -60,7 +60,7 @@ class ErrorModel:
     """
 
     magnitudes: Magnitudes | None = None
-    robust: Robust = "none"
+    robust: str = "none"
     correlation: Float[np.ndarray, "contrast contrast"] | None = None
 
     @property
@@ -100,9 +100,9 @@ class ErrorModel:
 
 def checked_error_model(
     *,
-    noise: Noise,
+    noise: str,
     noise_coils: int,
-    robust: Robust,
+    robust: str,
     correlation: NDArray[np.floating] | None,
     kind: SignalType,
     n_contrasts: int,

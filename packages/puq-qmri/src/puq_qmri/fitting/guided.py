@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcore.errors import ConfigError
 from medcore.plugins import unknown_name
-from puq_qmri.choices import NOISES, ROBUST, WEIGHTINGS, Noise, Robust, Weighting
+from puq_qmri.choices import NOISES, ROBUST, WEIGHTINGS
 from puq_qmri.fitting.problem import fit
 from puq_qmri.fitting.result import FitResult
 from puq_qmri.fitting.weighting import weigh
@@ -39,11 +39,11 @@ class Guidance:
         ``gaussian``, ``rician`` or ``non-central-chi`` of so many coils.
     """
 
-    weighting: Weighting = "auto"
+    weighting: str = "auto"
     labels: Int[np.ndarray, "z y x"] | None = None
     correlation: Float[np.ndarray, "contrast contrast"] | None = None
-    robust: Robust = "none"
-    noise: Noise = "gaussian"
+    robust: str = "none"
+    noise: str = "gaussian"
     noise_coils: int = 1
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class Guidance:
             return self
         return dataclasses.replace(self, correlation=np.asarray(self.correlation)[np.ix_(used, used)])
 
-    def rule(self, sigma: float | NDArray[Any] | None) -> Weighting:
+    def rule(self, sigma: float | NDArray[Any] | None) -> str:
         """The weighting in place of ``auto``, as far as it does not depend on the images.
 
         Raises

@@ -14,6 +14,7 @@ doi 10.1111/j.2517-6161.1977.tb01600.x), which never lowers the likelihood and n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -39,7 +40,11 @@ _TABLE_END = 30.0
 """Signal over deviation from which magnitudes are normal but for a shift."""
 _TABLE_POINTS = 601
 _NODES = 400
-_LEAST_BACKGROUND = 100
+_LEAST_BACKGROUND, _MOST_BACKGROUND = 100, 20_000
+"""Voxels needed to tell noise, and voxels looked at; of more, equally spaced ones."""
+_LIMIT = 0.99
+_LIKE_NOISE = 0.06
+"""Largest distance between two distributions that are taken for the same."""
 
 
 def bessel_ratio(x: Float[Tensor, "*batch"], n_coils: int) -> Float[Tensor, "*batch"]:
@@ -173,8 +178,9 @@ class Magnitudes:
 def background_deviation(images: Num[np.ndarray, "contrast z y x"], n_coils: int = 1) -> float:
     """Deviation of one component of the noise, from the voxels of magnitude images that hold nothing else.
 
-    The mean square of a voxel without signal follows a chi-square distribution of ``2 N`` degrees of freedom for each contrast. The
-    deviation is the one that the lower end of all voxels agrees with: the median of the voxels below its own 99 % limit.
+    The sum of squares of a voxel without signal follows a chi-square distribution of ``2 N`` degrees of freedom for each contrast. The
+    deviation is the one under which the voxels below the 99 % limit of that distribution follow it most closely, by the largest
+    distance between the distributions (Kolmogorov and Smirnov).
 
     Parameters
     ----------
@@ -192,27 +198,25 @@ def background_deviation(images: Num[np.ndarray, "contrast z y x"], n_coils: int
     squares = (np.abs(images).astype(np.float64) ** 2).reshape(len(images), -1)
     power = np.sort(squares[:, (squares > 0).all(axis=0)].sum(axis=0))
     if len(power) >= _LEAST_BACKGROUND:
-        variance = float(np.quantile(power, 0.05)) / freedom
-        for _ in range(100):
-            inside = power[: np.searchsorted(power, variance * stats.chi2.ppf(0.99, freedom))]
-            if len(inside) < _LEAST_BACKGROUND:
-                break
-            new = float(np.median(inside)) / stats.chi2.ppf(0.495, freedom)
-            settled, variance = abs(new - variance) < 1e-6 * variance, new
-            if settled and _looks_like_noise(inside / variance, freedom):
-                return float(np.sqrt(variance))
-            if settled:
-                break
+        power = power[:: math.ceil(len(power) / _MOST_BACKGROUND)]
+        least = float(np.quantile(power, 0.01)) / freedom
+        trials = least * np.geomspace(0.5, 20.0, 400)
+        distances = [_distance(power, variance, freedom) for variance in trials]
+        best = int(np.argmin(distances))
+        if distances[best] < _LIKE_NOISE:
+            return float(np.sqrt(trials[best]))
     raise InputError(
         "images", "have no background of noise alone that its deviation could be measured in", "give the deviation with --sigma"
     )
 
 
-def _looks_like_noise(power: Float[np.ndarray, " voxel"], freedom: int) -> bool:
-    """Whether the quartiles are those of the chi-square distribution below its 99 % limit."""
-    limits = stats.chi2.ppf([0.2475, 0.7425], freedom)
-    expected, found = limits[1] - limits[0], float(np.subtract(*np.quantile(power, (0.75, 0.25))))
-    return bool(0.7 < found / expected < 1.4)
+def _distance(power: Float[np.ndarray, " voxel"], variance: float, freedom: int) -> float:
+    """Largest distance between the distribution of the voxels below the limit and that of noise of this variance."""
+    inside = power[: np.searchsorted(power, variance * stats.chi2.ppf(_LIMIT, freedom))]
+    if len(inside) < _LEAST_BACKGROUND:
+        return 1.0
+    expected = special.chdtr(freedom, inside / variance) / _LIMIT
+    return float(np.abs(expected - (np.arange(len(inside)) + 0.5) / len(inside)).max())
 
 
 def _signal(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcore.errors import InputError
-from puq_qmri.choices import Fitter, Noise, Robust
+from puq_qmri.choices import Fitter
 from puq_qmri.fitting import levenberg_marquardt, variable_projection
 from puq_qmri.fitting.checks import (
     check_positive,
@@ -65,8 +65,8 @@ def fit(
     sigma: float | NDArray[Any] | None = None,
     weights: NDArray[Any] | None = None,
     correlation: NDArray[Any] | None = None,
-    robust: Robust = "none",
-    noise: Noise = "gaussian",
+    robust: str = "none",
+    noise: str = "gaussian",
     noise_coils: int = 1,
     mask: NDArray[Any] | None = None,
     known: Mapping[str, float | NDArray[Any]] | None = None,

@@ -14,14 +14,13 @@ from jaxtyping import Float
 from scipy import special
 from torch import Tensor
 
-from puq_qmri.choices import Robust
 from puq_qmri.fitting.covariance import covariance, observed_jacobian
 from puq_qmri.fitting.signals import Solver
 from puq_qmri.fitting.solution import Solution
 from puq_qmri.signal_models.base import SignalModel
 
 HUBER, TUKEY = 1.345, 4.685
-STEPS = 20
+HUBER_STEPS, TUKEY_STEPS = 20, 20
 _SETTLED = 1e-3
 _MAD = 1.4826
 """Deviation of a normal distribution over its median absolute value."""
@@ -38,7 +37,7 @@ def solve_robustly(
     noise: Float[Tensor, "voxel 1"] | None,
     start: Solution,
     *,
-    kind: Robust,
+    kind: str,
     known: Float[Tensor, "voxel known"] | None = None,
 ) -> tuple[Solution, Float[Tensor, "voxel contrast"], Float[Tensor, "voxel 1"], Float[Tensor, "voxel contrast"]]:
     """Reweighted estimates.
@@ -69,19 +68,19 @@ def solve_robustly(
     weights = weights.expand_as(signal)
     found, factors = start, torch.ones_like(signal)
     z, scale = _standardised(model, times, signal, weights, factors, noise, start, known)
-    for step in range(STEPS):
-        huber = kind == "huber" or step < STEPS // 4
-        new = _huber(z) if huber else _tukey(z)
-        # A fit needs more values than parameters, however far all of them lie.
-        enough = ((new > 0.1) & (weights > 0)).sum(-1) > len(model.parameters)
-        new = torch.where(enough[:, None], new, _huber(z))
-        change = (new - factors).abs().amax()
-        factors = new
-        found = solve(signal, weights * factors)
-        # Tukey's keeps the deviation of Huber's: both falling together would call ever more values outliers.
-        z, scale = _standardised(model, times, signal, weights, factors, noise if huber else scale, found, known)
-        if change < _SETTLED and (huber == (kind == "huber")):
-            break
+    phases = [(_huber, HUBER_STEPS), (_tukey, TUKEY_STEPS)] if kind == "tukey" else [(_huber, HUBER_STEPS)]
+    for factor, steps in phases:
+        for _ in range(steps):
+            new = factor(z)
+            # A fit needs more values than parameters, however far all of them lie.
+            enough = ((new > 0.1) & (weights > 0)).sum(-1) > len(model.parameters)
+            new = torch.where(enough[:, None], new, _huber(z))
+            change, factors = (new - factors).abs().amax(), new
+            found = solve(signal, weights * factors)
+            # Tukey's keeps the deviation of Huber's: both falling together would call ever more values outliers.
+            z, scale = _standardised(model, times, signal, weights, factors, noise if factor is _huber else scale, found, known)
+            if change < _SETTLED:
+                break
     if noise is None:
         z, scale = _for_intervals(z, scale, factors, weights, len(model.parameters))
     return found, weights * factors, scale, factors.sqrt() * z.abs().clamp_min(1)
