@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from medcore.errors import ConfigError
 from puq_qmri.automatic import JOINT, automatic_method, automatic_uncertainty
@@ -99,6 +100,16 @@ def test_weights_that_are_named_tell_the_method_and_a_network_without_head_propa
     assert found.reconstruction.method == "unrolled"
     found = settled(PipelineSettings(weights=(str(tmp_path / "w"),)), kspace, "t2")
     assert (found.reconstruction.method, found.uncertainty) == ("unrolled", "pseudo-replica")
+
+
+def test_several_networks_are_an_ensemble_and_each_is_told(tmp_path):
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        save_weights(tmp_path / str(seed), network=UnrolledNetwork(NetworkSettings(unrolls=1, widths=(4,))))
+    folders = tuple(str(tmp_path / name) for name in ("1", "2"))
+    found = estimate(scan(), PipelineSettings(weights=folders), model="t2")
+    assert found.facts["uncertainty"] == "ensemble"
+    assert [m["weights"] for m in found.facts["members"]] == list(folders)
 
 
 def test_a_head_is_for_the_errors_of_one_method():

@@ -232,6 +232,8 @@ def _by_network(
         prediction = network.predict(settings.uncertainty, n_passes=settings.n_passes, seed=settings.seed, progress=progress)
     images = prediction.mean
     known, facts = _calibrated(None if settings.uncertainty == "none" else prediction, settings, members[0])
+    if len(members) > 1:
+        facts["members"] = [{"weights": m.source, "weights_sha256": m.sha256} for m in members]
     problem = network.problems[0]
     left = (problem.back - problem.image_normal(images)).abs().double().square().sum(dim=(1, 2, 3))
     given = problem.back.abs().double().square().sum(dim=(1, 2, 3))
