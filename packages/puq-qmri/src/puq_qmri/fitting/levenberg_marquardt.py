@@ -1,11 +1,13 @@
 r"""Levenberg-Marquardt for any signal model, batched over voxels, with bounds and a damping of each voxel's own.
 
 Each voxel takes the step ``(H + l diag H) d = g`` with ``H = J^T W J``, ``g = J^T W r`` (Marquardt 1963, doi 10.1137/0111030) and the
-damping ``l``, which falls after a step that lowers the misfit and rises after one that does not. Positive parameters with an upper
-bound, such as relaxation times, are searched for by their logarithm. A parameter at a bound that the descent leads out of stays there
-for this step and leaves the system (projection with an active set, Bertsekas 1982, doi 10.1137/0320018). The amplitude takes its
-least-squares value at every point (Golub and Pereyra 2003, doi 10.1088/0266-5611/19/2/201). Systems of a few unknowns are solved by
-Cholesky's recursion, written over all voxels at once. Voxels that have settled leave the batch and cost no more.
+damping ``l``, which falls after a step that lowers the misfit as much as a linear model would, and rises after one that does not.
+Where residuals bend the misfit as much as the derivatives do, as with echo trains near perfect refocusing, undamped steps overshoot
+again and again. Positive parameters with an upper bound, such as relaxation times, are searched for by their logarithm. A parameter
+at a bound that the descent leads out of stays there for this step and leaves the system (projection with an active set, Bertsekas
+1982, doi 10.1137/0320018). The amplitude takes its least-squares value at every point (Golub and Pereyra 2003,
+doi 10.1088/0266-5611/19/2/201). Systems of a few unknowns are solved by Cholesky's recursion, written over all voxels at once. Voxels
+that have settled leave the batch and cost no more.
 
 Parameters in the unit of the images keep no bounds here: complex images decide their sign only up to a convention, and an estimate
 beyond the bounds of a model tells that it does not suit the voxel.
@@ -28,6 +30,10 @@ from puq_qmri.signal_models.base import SignalModel
 
 _FIRST_DAMPING = 1e-3
 _LEAST_DAMPING = 1e-9
+_NEAR = 2e-5
+"""Part of its standard deviation that an estimate may have left to go after many steps."""
+_MANY = 12
+"""Steps after which a voxel settles so slowly that the rate of its steps is well known."""
 _MOST_DAMPING = 1e10
 """No step that is any shorter lowers the misfit: something is wrong with the voxel."""
 _ROUNDING = 1e-14
@@ -73,7 +79,8 @@ def solve(
         A parameter that keeps its start value.
     tolerance
         Convergence when what is left to go, by the rate at which the steps shrink, is less: in the logarithm of a parameter, or
-        for one that is not searched for by its logarithm, in the change of the signal over its size.
+        for one that is not searched for by its logarithm, in the change of the signal over its size; or when it is less than
+        2e-5 of the estimate's standard deviation by the residuals, in voxels that settle slowly.
     max_iterations
         Steps after which a voxel counts as not converged.
     """
@@ -256,6 +263,7 @@ def _descend(batch: _Batch, point: Float[Tensor, "voxel parameter"], tolerance: 
     if not batch.space.searched:  # the amplitude alone is at its best already
         return replace(result, converged=~done)
     damping, last = torch.full_like(energy, _FIRST_DAMPING), torch.full_like(energy, torch.inf)
+    previous, freedom = torch.zeros_like(point), max(1, batch.target.shape[1] - point.shape[1])
     for iteration in range(max_iterations + 1):
         count = int(done.sum())
         if count == len(done):
@@ -263,23 +271,28 @@ def _descend(batch: _Batch, point: Float[Tensor, "voxel parameter"], tolerance: 
         if count > _CROWD * len(done):
             keep = torch.nonzero(~done)[:, 0]
             batch, state, point, active = batch.part(keep), state.part(keep), point[keep], active[keep]
-            energy, damping, last, done = energy[keep], damping[keep], last[keep], done[keep]
+            energy, damping, last, done, previous = (v[keep] for v in (energy, damping, last, done, previous))
         if iteration == max_iterations:
             break
-        proposal = batch.space.clamp(point + _step(state, point, damping, batch.space))
+        step = _step(state, point, damping, batch.space)
+        proposal = batch.space.clamp(point + step)
         moves = (proposal - point).unbind(-1)
         promise = torch.stack([moves[i] * g for i, g in zip(batch.space.searched, state.descent, strict=True)]).sum(0)
         trial, target = batch.normal(proposal)
         better = trial.cost <= state.cost + _ROUNDING * energy
         size = _size(target - point, state, energy, batch.space)
+        gain, before, moved = _gain(step, damping, state, trial.cost, energy), state, target - point
         state = trial.where(better, state)
         point = torch.where(better[:, None], target, point)
-        # Before there are two steps nothing is known of the rate.
-        ratio = torch.where(last.isfinite(), size / last, 1.0).clamp_max(0.999)
+        # Before there are two steps nothing is known of the rate; damping alone makes steps shrink no faster than this.
+        ratio = torch.maximum(torch.where(last.isfinite(), size / last, 1.0), damping).clamp_max(0.999)
         near = (size < tolerance) | (size * ratio < tolerance * (1 - ratio))
+        if iteration >= _MANY:
+            near = near | (_left_to_go(moved, previous, before) < _NEAR * (state.cost / freedom).sqrt())
         settled = better & (near | (promise < _NOTHING * energy))
+        previous = torch.where(better[:, None], moved, previous)
         last = torch.where(better, size, last)
-        damping = torch.where(better, (damping / 10).clamp_min(_LEAST_DAMPING), (damping * 10).clamp_min(_FIRST_DAMPING))
+        damping = torch.where(better, _damping_after(damping, gain), (damping * 10).clamp_min(_FIRST_DAMPING))
         finished = (settled | (damping > _MOST_DAMPING)) & ~done
         moving = ~done
         index = active[moving]
@@ -288,6 +301,47 @@ def _descend(batch: _Batch, point: Float[Tensor, "voxel parameter"], tolerance: 
         result.converged[active[settled & ~done]] = True
         done = done | finished
     return result
+
+
+def _gain(
+    step: Float[Tensor, "voxel parameter"],
+    damping: Float[Tensor, " voxel"],
+    state: _Normal,
+    cost: Float[Tensor, " voxel"],
+    energy: Float[Tensor, " voxel"],
+) -> Float[Tensor, " voxel"]:
+    """How much the misfit fell, over how much it would have fallen for a linear model; 1 where rounding hides it."""
+    promised = torch.zeros_like(cost)
+    for i, descent in enumerate(state.descent):
+        promised = promised + step[:, i] * (descent + damping * step[:, i] * state.curvature[i][i])
+    return torch.where(promised > 10 * _ROUNDING * energy, (state.cost - cost) / promised.clamp_min(_TINY), 1.0)
+
+
+def _damping_after(damping: Float[Tensor, " voxel"], gain: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
+    """Less after a step that kept its promise, more after one that overshot although it lowered the misfit."""
+    less, more = (damping / 10).clamp_min(_LEAST_DAMPING), torch.maximum(damping, (damping * 10).clamp(0.1, 3.0))
+    return torch.where(gain > 0.75, less, torch.where(gain < 0.5, more, damping))
+
+
+def _left_to_go(
+    step: Float[Tensor, "voxel parameter"], previous: Float[Tensor, "voxel parameter"], state: _Normal
+) -> Float[Tensor, " voxel"]:
+    """What is left after a step by the rate at which steps shrink, in standard deviations for residuals of variance 1.
+
+    Steps that turn back each time enclose what they go to, and are nearer to it than steps that go on.
+    """
+
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        terms = [
+            value * (a[:, i] * b[:, j] if i == j else a[:, i] * b[:, j] + a[:, j] * b[:, i])
+            for i, row in enumerate(state.curvature)
+            for j, value in enumerate(row)
+        ]
+        return torch.stack(terms).sum(0)
+
+    length, before = product(step, step).clamp_min(0).sqrt(), product(previous, previous).clamp_min(0).sqrt()
+    rate = torch.where(product(step, previous) < 0, -1.0, 1.0) * length / before.clamp_min(_TINY)
+    return length * rate.abs() / (1 - rate.clamp_max(0.999))
 
 
 def _step(
