@@ -44,6 +44,12 @@ def test_what_is_written_comes_back(folder: Path) -> None:
     assert not found.network.training
 
 
+def test_random_numbers_outside_go_on(folder: Path) -> None:
+    before = torch.get_rng_state()
+    load_weights(folder)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_half_precision_is_near_and_half_the_size(tmp_path: Path) -> None:
     network = UnrolledNetwork(NetworkSettings(unrolls=1))
     for name, half in (("whole", False), ("half", True)):

@@ -152,8 +152,11 @@ def load_weights(source: str | Path, *, device: str | torch.device = "cpu") -> W
     folder = _folder(source)
     record = _record(folder)
     tensors = _tensors(folder, record["sha256"])
-    network = None if record["network"] is None else UnrolledNetwork(from_mapping(NetworkSettings, record["network"], str(folder)))
-    head = None if record["head"] is None else VarianceHead(from_mapping(VarianceSettings, record["head"], str(folder)))
+    with torch.random.fork_rng(devices=[]):  # new layers draw numbers, and those of the caller go on as they were
+        network = (
+            None if record["network"] is None else UnrolledNetwork(from_mapping(NetworkSettings, record["network"], str(folder)))
+        )
+        head = None if record["head"] is None else VarianceHead(from_mapping(VarianceSettings, record["head"], str(folder)))
     _fill(folder, tensors, {"network": network, "head": head})
     path = folder / CALIBRATION
     calibration = Calibration.read(path) if path.is_file() else None
