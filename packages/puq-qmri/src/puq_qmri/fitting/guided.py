@@ -119,7 +119,7 @@ def guided_fit(
     """
     guidance = guidance or Guidance()
     rule = guidance.rule(sigma)
-    errors = {"robust": guidance.robust, "noise": guidance.noise, "noise_coils": guidance.noise_coils}
+    errors: dict[str, Any] = {"robust": guidance.robust, "noise": guidance.noise, "noise_coils": guidance.noise_coils}
     common: dict[str, Any] = {"mask": mask, **options}
     shared = not isinstance(sigma, np.ndarray) or sigma.shape != images.shape
     facts: dict[str, Any] = {"rule": guidance.weighting, "taken": "none" if sigma is None else rule}
