@@ -32,6 +32,7 @@ from medcore.io import KSpace
 from medcore.io.npy import load_array, read_npy_kspace
 from puq_qmri.csm import espirit
 from puq_qmri.fitting import Status, fit
+from puq_qmri.imaging import PipelineSettings, estimate
 from puq_qmri.operators import acquisition
 from puq_qmri.preparation import compress_coils, undersample
 from puq_qmri.reconstruction import ReconstructionSettings, reconstruct
@@ -41,7 +42,7 @@ SEED = 5
 TE = np.array([0.010, 0.025, 0.040, 0.055, 0.070, 0.090, 0.115, 0.150])
 ACCELERATIONS = (2, 3, 4)
 CENTRE = 24
-METHODS = ("adjoint", "cg-sense", "subspace")
+METHODS = ("adjoint", "cg-sense", "subspace", "unrolled")
 
 
 class Brain:
@@ -129,9 +130,10 @@ def main() -> None:
     for name, kspace, truth in brain.cases():
         shown = {"reference": truth}
         for method in METHODS:
-            if method == "subspace" and kspace.n_contrasts == 1:
+            if method in {"subspace", "unrolled"} and kspace.n_contrasts == 1:
                 continue
-            images = reconstruct(kspace, ReconstructionSettings(method=method), model="t2").images.numpy()
+            settings = PipelineSettings(reconstruction=ReconstructionSettings(method=method), uncertainty="none")
+            images = estimate(kspace, settings, model="t2").images.numpy()
             several = kspace.n_contrasts > 1
             row = [brain.error(images[:1], truth[:1]), brain.error(images, truth) if several else None]
             t2 = f"{100 * brain.t2_error(images):.1f} %" if several and method != "adjoint" else "-"
@@ -145,9 +147,9 @@ def main() -> None:
             )
     note = (
         "Measured 8-coil brain of mikgroup/sigpy-mri-tutorial, 230 x 180, of which the file holds 12.4 % of the grid; the reference is the "
-        "CG-SENSE image of all of it, with which the rows of measured points share noise. One contrast was measured: `subspace` needs "
-        "several, so its cases are eight echoes of a decay with a synthetic T2 map (30 to 180 ms, growing with the smoothed brightness), "
-        "seen through the measured image and its coil maps and measured again with white noise of the measured level "
+        "CG-SENSE image of all of it, with which the rows of measured points share noise. One contrast was measured: `subspace` and "
+        "`unrolled` need several, so their cases are eight echoes of a decay with a synthetic T2 map (30 to 180 ms, growing with the "
+        "smoothed brightness), seen through the measured image and its coil maps and measured again with white noise of the measured level "
         f"({brain.level:.4f}; median of the head {np.median(np.abs(brain.reference[0][brain.inside])):.2f}). Error: root mean square of "
         "the difference of magnitudes inside the head over that of the reference. 361 spokes would meet the Nyquist distance; spokes "
         "leave out the corners of k-space, which all errors along spokes contain."

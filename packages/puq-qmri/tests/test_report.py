@@ -45,7 +45,7 @@ def test_the_page_of_a_fit_shows_numbers_in_milliseconds_and_every_repair(fitted
     assert "256 of 256 voxels with signal were fitted (100.0 %)" in text
     assert "Warning input: mended it" in text
     assert "T2 &amp; more" in text
-    assert "deviations of the images are known" in text
+    assert "weights: known deviations of the images" in text
     assert page.count("<img ") == 7  # T2, its two deviations, M0 and its deviation, misfit, voxels
 
 

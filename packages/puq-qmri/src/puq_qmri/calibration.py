@@ -284,7 +284,9 @@ def calibrate(
     )
 
 
-def mixed_correlation(correlation: Sequence[Sequence[float]], share: float = 0.05) -> Float[np.ndarray, "contrast contrast"]:
+def mixed_correlation(
+    correlation: Sequence[Sequence[float]] | Float[np.ndarray, "contrast contrast"], share: float = 0.05
+) -> Float[np.ndarray, "contrast contrast"]:
     """A correlation with a small share of independent errors mixed in, so that it can be inverted however few scans it came from."""
     matrix = np.asarray(correlation, np.float64)
     return (1 - share) * matrix + share * np.eye(len(matrix))

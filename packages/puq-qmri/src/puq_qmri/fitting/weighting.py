@@ -83,7 +83,7 @@ def weigh(
     sigma: Float[np.ndarray, "contrast z y x"],
     *,
     rule: str = "auto",
-    labels: Int[np.ndarray, "z y x"] | None = None,
+    labels: Int[np.ndarray, "..."] | None = None,
     mask: NDArray[Any] | None = None,
     **options: Any,
 ) -> Weighting:
