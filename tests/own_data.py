@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from own_datasets import DATASETS
+from own_signals import SIGNALS
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -123,4 +124,5 @@ STAND_INS: dict[str, Callable[[Path], None]] = {
     "bids": _bids,
     "fundus": _graded,
     **DATASETS,
+    **SIGNALS,
 }

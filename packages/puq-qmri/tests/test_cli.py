@@ -378,14 +378,18 @@ def test_a_stopped_run_leaves_no_result_and_no_obstacle(run_cli: Run, tmp_path: 
         str(scan),
         "-o",
         str(tmp_path / "maps"),
+        "--method",
+        "cg-sense",
+        "--uncertainty",
+        "pseudo-replica",
         "--replicas",
         "2000",
     ]
-    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
-    time.sleep(8)
-    assert process.poll() is None, "the run was over before it could be stopped"
-    process.send_signal(getattr(signal, f"SIG{name}"))
-    _, err = process.communicate(timeout=60)
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(8)
+        assert process.poll() is None, "the run was over before it could be stopped"
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        _, err = process.communicate(timeout=60)
     assert process.returncode == (143 if name == "TERM" else -signal.SIGKILL)
     assert not (tmp_path / "maps").exists()
     assert digest(tmp_path) == before

@@ -11,15 +11,22 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from medcore.errors import InputError, NumericalError, SeveralSlicesError
 from medcore.io import KSpace, read_nifti, write_fastmri, write_ismrmrd
+from puq_qmri.csm import espirit
 from puq_qmri.fitting import Status
+from puq_qmri.networks import NetworkSettings
+from puq_qmri.operators.fft import centred_fft
 from puq_qmri.pipeline import PipelineSettings, image_model, reconstruct_and_fit, reconstruct_images, settled
+from puq_qmri.preparation import prepare
 from puq_qmri.reconstruction import ReconstructionSettings
 from puq_qmri.results import read_maps
 from puq_qmri.simulation import SimulationSettings, Truth, simulate
 from puq_qmri.slices import SlicedScan, open_slices
+from puq_qmri.training.settings import MeasuredData
+from puq_qmri.training.sources import check_source, open_source
 
 TE = (0.01, 0.04, 0.1)
 GAP = 0.007
@@ -157,7 +164,7 @@ def test_a_slice_of_noise_is_no_obstacle(tmp_path: Path, rng: np.random.Generato
 def test_all_slices_are_made_by_the_way_that_the_first_with_signal_gets(tmp_path: Path) -> None:
     slices = [kspace for kspace, _ in measured(2, acceleration=1.0)]
     thinned = np.zeros(slices[1].data.shape[-3:], bool)
-    thinned[:, ::2] = thinned[:, 14:26] = True
+    thinned[:, ::4] = thinned[:, 14:26] = True
     slices[1] = dataclasses.replace(slices[1], data=slices[1].data * thinned, mask=np.broadcast_to(thinned, (3, 1, 40, 40)).copy())
     path, automatic = write_slices(tmp_path / "scan.h5", slices), PipelineSettings(n_replicas=4)
     images = reconstruct_images(open_slices(path), automatic)
@@ -241,3 +248,25 @@ def test_one_slice_and_no_signal_at_all(tmp_path: Path) -> None:
         reconstruct_images(
             SlicedScan(typical=kspace, number=0, numbers=(0, 1), read=lambda _: kspace), csm=np.ones((4, 1, 40, 40), "c8")
         )
+
+
+def test_fully_sampled_slices_are_learnt_from_and_calibrated_on_one_by_one(puq: Call, tmp_path: Path) -> None:
+    slices = [kspace for kspace, _ in measured(3, acceleration=1.0)]
+    slices[1] = dataclasses.replace(slices[1], data=np.zeros_like(slices[1].data))
+    path, settings = write_slices(tmp_path / "scan.h5", slices), MeasuredData(folder=tmp_path)
+    assert check_source(path, settings, NetworkSettings(layout="subspace", components=3)) == (40, 40)
+    source = open_source(path, settings)
+    assert source.slices == (0, 1), "the slice without signal is left out"
+    for place, number in enumerate((0, 2)):
+        alone = prepare(open_slices(path, slice_index=number))
+        np.testing.assert_array_equal(source.csm[:, place], espirit(alone)[:, 0])
+        np.testing.assert_allclose(centred_fft(torch.from_numpy(source.coil_images[:, :, [place]])).numpy(), alone.data, atol=1e-4)
+    done = puq("calibrate", path, "-o", tmp_path / "calibration.json", "--replicas", 2, "--acceleration", 2)
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "calibration.json").read_text())["provenance"]["n_scans"] == 2
+
+
+def test_slices_of_one_file_that_are_not_fully_sampled_are_refused(tmp_path: Path) -> None:
+    path = write_slices(tmp_path / "scan.h5", [kspace for kspace, _ in measured(2)])
+    with pytest.raises(InputError, match="is not fully sampled"):
+        open_source(path, MeasuredData(folder=tmp_path))

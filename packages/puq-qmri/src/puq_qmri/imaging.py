@@ -224,7 +224,8 @@ def _by_network(
     white: KSpace, settings: PipelineSettings, model: str | SignalModel | None, progress: Callable[[Iterable[int]], Iterable[int]]
 ) -> Estimate:
     members = _weights(settings)
-    network = NetworkReconstructor(kspace=white, members=members, device=settings.device, model=model)
+    backend = settings.reconstruction.backend
+    network = NetworkReconstructor(kspace=white, members=members, device=settings.device, model=model, backend=backend)
     assert settings.uncertainty != "auto"  # noqa: S101 - for the type checker: `settled` has chosen
     if settings.uncertainty == "pseudo-replica":
         prediction, _ = _replicas(white, network.images, network.response, settings, network.real_images, progress)

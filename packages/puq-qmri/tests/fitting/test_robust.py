@@ -48,9 +48,10 @@ def test_without_an_outlier_it_costs_little_and_the_coverage_is_right(kind, sigm
     assert 0.94 < held < 0.99
 
 
-def test_a_huge_outlier_weighs_nothing_and_is_seen_in_chi2_and_effective_contrasts() -> None:
+@pytest.mark.parametrize("size", [10, 100])
+def test_a_huge_outlier_weighs_nothing_and_is_seen_in_chi2_and_effective_contrasts(size: float) -> None:
     data = images(0.0)
-    data[4] += 10
+    data[4] += size
     found = fit(data, TE, "t2", sigma=SIGMA, signal="signed", robust="tukey")
     without = fit(np.delete(data, 4, axis=0), np.delete(TE, 4), "t2", sigma=SIGMA, signal="signed", robust="tukey")
     ok = (found.status == Status.OK) & (without.status == Status.OK)
@@ -59,6 +60,17 @@ def test_a_huge_outlier_weighs_nothing_and_is_seen_in_chi2_and_effective_contras
     assert alike.mean() > 0.995  # Tukey's has several minima, which few voxels reach from another start
     assert (found.chi2[ok] > 1e5).all()
     assert (found.effective_contrasts[ok] < 7.5).all()
+
+
+@pytest.mark.parametrize("kind", ["huber", "tukey"])
+def test_an_outlier_that_hides_the_signal_is_never_a_wrong_map(kind: str) -> None:
+    """The first fit follows a value of ten thousand times the signal to a bound: no value then, rather than a wrong one."""
+    data = images(0.0)
+    data[4] += 1e4
+    found = fit(data, TE, "t2", sigma=SIGMA, signal="signed", robust=kind)
+    wrong = ~np.isclose(found.maps["t2"], T2, rtol=0.3)
+    assert np.isnan(found.maps["t2"][wrong]).all()
+    assert (found.status[wrong] != Status.OK).all()
 
 
 def test_the_unit_of_the_images_does_not_matter() -> None:

@@ -80,6 +80,17 @@ def test_another_measurement_gives_what_it_gives_by_itself(layout: str) -> None:
     assert float((expected - network.images).abs().max()) > 0.1 * float(expected.abs().max())
 
 
+def test_the_transform_is_by_the_library_that_was_asked_for() -> None:
+    kspace, weights = scan("radial"), member()
+    csm = birdcage(COILS, SIZE)
+    made = [
+        NetworkReconstructor(kspace=kspace, members=[weights], csm=csm, model="t2", backend=b) for b in ("finufft", "torchkbnufft")
+    ]
+    images = [network.images for network in made]
+    # The table of torchkbnufft is good to 1e-3 of the whole.
+    assert 0 < float((images[0] - images[1]).abs().max()) < 1e-2 * float(images[0].abs().max())
+
+
 def test_no_noise_changes_nothing() -> None:
     kspace = scan()
     network = prepared(kspace, member(), member(1, layout="contrast"))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from medcore.errors import InputError, NumericalError
 from medcore.io.kspace import KSpace
+from puq_qmri.choices import Backend
 from puq_qmri.networks.settings import NetworkSettings
 from puq_qmri.networks.variance import Evidence, contrast_order, gather_evidence
 from puq_qmri.reconstruction import ReconstructionSettings, Reconstructor
@@ -119,6 +120,8 @@ class Preparation:
         Noise of one component of a sample; by default :func:`puq_qmri.uncertainty.noise_level`, or 0 where none can be measured.
     device
         Where the network computes.
+    backend
+        Library of the non-uniform Fourier transform, for trajectories.
 
     Attributes
     ----------
@@ -142,6 +145,7 @@ class Preparation:
         model: str | SignalModel | None = None,
         level: float | None = None,
         device: str | torch.device = "cpu",
+        backend: Backend = "auto",
     ) -> None:
         _check(kspace, settings, model)
         self._layout, self._model, self._device = settings.layout, model, device
@@ -149,6 +153,7 @@ class Preparation:
         method = ReconstructionSettings(
             method="subspace" if subspace else "adjoint",
             components=_components(kspace, settings, model),
+            backend=backend,
         )
         self._reconstructor = Reconstructor(
             kspace=kspace, settings=method, csm=csm, device=device, model=model if subspace else None

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medcore.errors import ConfigError
 from medcore.io.kspace import KSpace
+from puq_qmri.choices import Backend
 from puq_qmri.csm import espirit
 from puq_qmri.networks.dropout import ensemble, mc_dropout
 from puq_qmri.networks.problem import Preparation, Problem
@@ -46,6 +47,8 @@ class NetworkReconstructor:
         Where to compute.
     model
         Signal model whose components the network uses.
+    backend
+        Library of the non-uniform Fourier transform, for trajectories.
 
     Raises
     ------
@@ -60,6 +63,7 @@ class NetworkReconstructor:
     csm: NDArray[np.complex64] | None = None
     device: str | torch.device = "cpu"
     model: str | SignalModel | None = None
+    backend: Backend = "auto"
     _networks: list[UnrolledNetwork] = field(default_factory=list, init=False)
     _preparations: list[Preparation] = field(default_factory=list, init=False)
 
@@ -81,7 +85,7 @@ class NetworkReconstructor:
             self._preparations.append(made[key])
 
     def _prepared(self, csm: NDArray[np.complex64], wanted: NetworkSettings) -> Preparation:
-        return Preparation(self.kspace, csm, wanted, model=self.model, device=self.device)
+        return Preparation(self.kspace, csm, wanted, model=self.model, device=self.device, backend=self.backend)
 
     @property
     def problems(self) -> list[Problem]:

@@ -16,11 +16,12 @@ from medcore.io.images import check_seconds
 from medcore.io.kspace import KSpace
 from medcore.io.npy import list_arrays, load_array
 from puq_qmri.csm import espirit
-from puq_qmri.inputs import MODEL_FOR, open_scan, resolve_model
+from puq_qmri.inputs import MODEL_FOR, resolve_model
 from puq_qmri.networks import NetworkSettings
 from puq_qmri.operators.fft import centred_ifft
 from puq_qmri.preparation import prepare
 from puq_qmri.scans import plain_files, raw_files
+from puq_qmri.slices import SlicedScan, open_slices, typical_slice
 from puq_qmri.training.settings import MeasuredData
 
 _FOREGROUND = 0.1
@@ -97,7 +98,7 @@ def check_source(path: Path, settings: MeasuredData, network: NetworkSettings) -
         image, _, times = _pair(path, settings)
         _suits(path, len(image), times, network)
         return int(image.shape[-2]), int(image.shape[-1])
-    kspace = _scan(path, settings)
+    kspace = _complete(path, typical_slice(_opened(path, settings)))
     _suits(path, kspace.n_contrasts, kspace.times, network)
     if network.layout == "subspace":
         resolve_model(None, kspace)
@@ -105,7 +106,7 @@ def check_source(path: Path, settings: MeasuredData, network: NetworkSettings) -
 
 
 def open_source(path: Path, settings: MeasuredData) -> Source:
-    """Everything of a file: for k-space, coil maps by ESPIRiT from all of it.
+    """Everything of a file: for k-space, coil maps by ESPIRiT from all of it, slice by slice where it was measured so.
 
     Raises
     ------
@@ -117,11 +118,15 @@ def open_source(path: Path, settings: MeasuredData) -> Source:
         strength = np.sqrt((np.abs(sens) ** 2).sum(axis=0))
         csm = np.divide(sens, strength, out=np.zeros_like(sens), where=strength > 0)
         return _source(path, image[:, None] * sens, csm, image * strength, times, None)
-    kspace = _scan(path, settings)
-    csm = espirit(kspace)
-    coil_images = centred_ifft(torch.from_numpy(kspace.data)).numpy()
-    reference = (csm.conj()[None] * coil_images).sum(axis=1)
-    return _source(path, coil_images, csm, reference, kspace.times, kspace.noise)
+    scan = _opened(path, settings)
+    slices = [_complete(path, s) for s in scan if s.measured.any()] if isinstance(scan, SlicedScan) else [_complete(path, scan)]
+    if len({s.data.shape for s in slices}) > 1:
+        raise InputError(path, f"has slices of shapes {sorted({s.data.shape for s in slices})}", "give slices of one protocol")
+    maps = [espirit(s) for s in slices]
+    seen = [centred_ifft(torch.from_numpy(s.data)).numpy() for s in slices]
+    combined = [(csm.conj()[None] * images).sum(axis=1) for csm, images in zip(maps, seen, strict=True)]
+    coil_images, csm, reference = (np.concatenate(parts, axis=-3) for parts in (seen, maps, combined))
+    return _source(path, coil_images, csm, reference, slices[0].times, slices[0].noise)
 
 
 def is_pair(path: Path) -> bool:
@@ -158,10 +163,13 @@ def _source(
     )
 
 
-def _scan(path: Path, settings: MeasuredData) -> KSpace:
+def _opened(path: Path, settings: MeasuredData) -> KSpace | SlicedScan:
+    return open_slices(path, {k: t for k, t in (("te", settings.te), ("ti", settings.ti)) if t})
+
+
+def _complete(path: Path, measured: KSpace) -> KSpace:
     """White k-space without oversampling, every point of it measured."""
-    given = {k: t for k, t in (("te", settings.te), ("ti", settings.ti)) if t}
-    kspace = prepare(open_scan(path, given))
+    kspace = prepare(measured)
     if not kspace.is_cartesian:
         raise InputError(path, "was measured along a trajectory", "give k-space on a grid, fully sampled")
     if kspace.mask is not None and not kspace.mask.all():
