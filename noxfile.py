@@ -60,8 +60,8 @@ def environment(session: nox.Session) -> Path:
 def pytest(session: nox.Session, scripts: Path, *arguments: str) -> None:
     """Run pytest from the shared environment on two processes; warnings are errors, shapes are checked."""
     checked = ",".join(IMPORTS.values())
-    command = [str(scripts / "pytest"), "-n", "2", f"--jaxtyping-packages={checked},beartype.beartype", *arguments]
-    session.run(*command, *session.posargs, env=ENVIRONMENT, external=True)
+    command = [str(scripts / "pytest"), "-n", "2", "--dist", "worksteal", f"--jaxtyping-packages={checked},beartype.beartype"]
+    session.run(*command, *arguments, *session.posargs, env=ENVIRONMENT, external=True)
 
 
 @nox.session

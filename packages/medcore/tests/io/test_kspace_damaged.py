@@ -83,7 +83,6 @@ def test_changed_bytes(name: str, data: st.DataObject, tmp_path_factory: pytest.
     assert got is None or isinstance(got, (KSpace, ImageSeries, dict))
 
 
-@pytest.mark.integration
 @pytest.mark.property
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["ISMRMRD", "fastMRI", "twix VD"])

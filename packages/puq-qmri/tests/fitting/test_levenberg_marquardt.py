@@ -52,7 +52,8 @@ def test_the_estimates_are_those_of_bounded_least_squares_by_scipy(case, rng) ->
     assert agreement_with_scipy(case, rng, 25) == 1
 
 
-@pytest.mark.integration
+@pytest.mark.property
+@pytest.mark.timeout(1800)
 @each
 def test_a_thousand_voxels_agree_with_scipy(case, rng) -> None:
     assert agreement_with_scipy(case, rng, 1000) >= 0.999

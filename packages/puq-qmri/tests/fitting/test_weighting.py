@@ -219,7 +219,7 @@ def test_guided_maps_of_simulated_scans_are_not_worse_than_unguided_ones(acceler
     naive: list[float] = []
     for seed, uncertainty in itertools.product((11, 12, 13), ("pseudo-replica", "learned")):
         kspace, truth = simulate(
-            SimulationSettings(size=64, n_coils=6, acceleration=5.0, accelerations=accelerations, snr=40, seed=seed)
+            SimulationSettings(size=64, n_coils=6, acceleration=5.0, accelerations=accelerations, snr=40.0, seed=seed)
         )
         settings = PipelineSettings(
             reconstruction=ReconstructionSettings(method="cg-sense"), uncertainty=uncertainty, n_replicas=16
