@@ -111,8 +111,10 @@ def check(case: Case, folder: Path) -> str:
     assert fingerprint(given) == before, f"{case.name}: the input was changed"
     assert not list(work.glob(".*")), f"{case.name}: left {list(work.glob('.*'))}"
     seconds = done.seconds
-    if seconds >= CPU_SECONDS:  # a processor that others use at the same time is slow for a while, a command that is slow always
-        seconds = min(seconds, run([a.format(path=path, out=folder / "again" / case.out) for a in case.command], work).seconds)
+    for again in range(2):  # a processor that others use at the same time is slow for a while, a command that is slow always
+        if seconds >= CPU_SECONDS:
+            other = folder / f"again-{again}" / case.out
+            seconds = min(seconds, run([a.format(path=path, out=other) for a in case.command], work).seconds)
     assert seconds < CPU_SECONDS, f"{case.name}: took {seconds:.1f} s of processor time"
     assert done.peak_bytes < RSS_BYTES, f"{case.name}: took {done.peak_bytes >> 20} MB"
     return case.expect
