@@ -43,4 +43,11 @@ def test_the_demonstration_reports_what_the_files_say(
         text = Path(page).read_text()
         assert "<img " in text or page == str(output / "report.html")
         assert str(tmp_path) not in text, "a page names a folder of this machine"
+    for row in facts["weights"]:
+        assert row["oracle"] < row["shuffled"], row
+        if row["method"] == "cg-sense":
+            assert row["guided"] < 0.9 * row["equal"], row
+            assert row["oracle"] < row["guided"], row
+        else:
+            assert row["guided"] < 1.1 * row["equal"], row
     assert f"{100 * facts['results']['t2']['pure']['coverage']:.1f} %" in (output / "report.html").read_text()

@@ -75,6 +75,7 @@ def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
 
     from medcore.atomic import check_writable
     from puq_qmri.demo import BESIDE, EVALUATION, MAPS, main_results, parts, run_demo
+    from puq_qmri.demo_weights import WEIGHTS
     from puq_qmri.results import REPORT
 
     if run.dry_run:
@@ -84,7 +85,7 @@ def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
     torch.set_num_threads(1)
     done = run_demo(output, seed=run.seed, force=run.force, say=run.say)
     results: dict[str, Any] = {}
-    for part in done:
+    for part in done.parts:
         run.say()
         run.say(f"{part.title}:")
         for beside in (False, True):
@@ -96,11 +97,24 @@ def demo(run: Invocation, output: Output) -> dict[str, Any] | None:
                     f"bias {1e3 * facts['bias']:+.1f} ms, "
                     f"95 % intervals hold the truth in {100 * facts['coverage']:.1f} % of {found.voxels - found.missing}"
                 )
+        held = ", ".join(f"{100 * level:g} %: {100 * share:.0f} %" for level, share in part.held().items())
+        run.say(f"  intervals that promise this hold the truth so often, voxels of one tissue: {held}")
+    run.say()
+    run.say("Median error of one tissue, contrasts of unequal quality, by the weights of the fit:")
+    run.say(f"  {'':<16}{''.join(f'{name:>10}' for name in WEIGHTS)}")
+    for row in done.weights:
+        run.say(f"  {row.model.upper()} {row.method:<13}{''.join(f'{100 * row.errors[name]:>8.2f} %' for name in WEIGHTS)}")
     folders = [f"{name}{end}" for end in ("", f"-{BESIDE}") for name in (MAPS, EVALUATION)]
-    pages = [output / REPORT, *(output / p.name / folder / REPORT for p in done for folder in folders)]
+    pages = [output / REPORT, *(output / p.name / folder / REPORT for p in done.parts for folder in folders)]
     run.say()
     run.say("\n".join(f"page: {page}" for page in pages))
-    return {"output": str(output), "results": results, "reports": [str(p) for p in pages]}
+    return {
+        "output": str(output),
+        "results": results,
+        "calibration": {part.name: {f"{level:g}": share for level, share in part.held().items()} for part in done.parts},
+        "weights": [{"map": row.model, "method": row.method, **row.errors} for row in done.weights],
+        "reports": [str(p) for p in pages],
+    }
 
 
 @commandline.command(app, writes=True, seeded=True)

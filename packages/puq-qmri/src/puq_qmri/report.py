@@ -371,13 +371,13 @@ def _comparison(page: Report, name: str, maps: MapFolder, reference: MapFolder) 
         f"Error of {name}; the range ends at its 90th percentile.",
     )
     if name in maps.std:
-        curves = {"all voxels": _calibration(maps, reference, name, inside)}
+        curves = {"all voxels": calibration_points(maps, reference, name, inside)}
         if reference.pure is not None:
-            curves["voxels of one tissue"] = _calibration(maps, reference, name, inside & reference.pure)
+            curves["voxels of one tissue"] = calibration_points(maps, reference, name, inside & reference.pure)
         page.figure(calibration_figure(curves), f"How often intervals of {name} hold the reference, by the level they promise.")
 
 
-def _calibration(
+def calibration_points(
     maps: MapFolder, reference: MapFolder, name: str, inside: Bool[np.ndarray, "z y x"]
 ) -> tuple[Float[np.ndarray, " level"], Float[np.ndarray, " level"]]:
     """Promised and observed coverage of central normal intervals."""

@@ -14,7 +14,7 @@ moves the effective relaxation time of tissue that does not follow the model. Wh
 
 So the rule is: ``given`` takes ``1 / sigma^2`` as it is; ``none`` weighs all contrasts the same; ``misfit-aware`` averages the relative
 variances of the contrasts over each region, and where the reduced chi-square is above 1 weighs by ``1 / (c u + tau^2)`` of
-:mod:`~puq_qmri.fitting.variance_components`; ``auto`` takes ``misfit-aware`` in regions whose reduced chi-square is at most
+:mod:`~puq_qmri.fitting.variance_components` with ``c`` of at least 1; ``auto`` takes ``misfit-aware`` in regions whose reduced chi-square is at most
 :data:`TRUSTED`, and ``none`` in others. Intervals never become narrower by it: they use the given deviations, made larger by ``c``
 above 1 and by ``tau^2``, and propagate them through the weights that were used.
 """
@@ -250,8 +250,19 @@ def _judge(leftover: Leftover, predicted: Float[Tensor, "voxel contrast"]) -> _J
         components = estimate(leftover, predicted)
         if components.factor > _CONFIRMED * (components.factor + components.floor):
             return _Judgement(components=_raised(components, own), pattern=pattern, voxelwise=True, chi2=own)
-    components = estimate(leftover, averaged) if chi2 > 1 else Components(factor=chi2, floor=0.0, kept=1.0)
-    return _Judgement(components=components, pattern=pattern, voxelwise=False, chi2=chi2)
+    return _Judgement(components=_averaged_components(leftover, averaged, chi2), pattern=pattern, voxelwise=False, chi2=chi2)
+
+
+def _averaged_components(leftover: Leftover, averaged: Float[Tensor, "voxel contrast"], chi2: float) -> Components:
+    """Factor and floor of averaged variances; a floor adds to the predicted variances and never takes their place.
+
+    Otherwise likelihood, which sees little difference between both, could drop a prediction that explains the residuals, and weights
+    would jump where the reduced chi-square passes 1.
+    """
+    if chi2 <= 1:
+        return Components(factor=chi2, floor=0.0, kept=1.0)
+    found = estimate(leftover, averaged)
+    return found if found.factor >= 1 else Components(factor=1.0, floor=chi2 - 1, kept=found.kept)
 
 
 def _raised(components: Components, chi2: float) -> Components:
