@@ -14,9 +14,9 @@ moves the effective relaxation time of tissue that does not follow the model. Wh
 
 So the rule is: ``given`` takes ``1 / sigma^2`` as it is; ``none`` weighs all contrasts the same; ``misfit-aware`` averages the relative
 variances of the contrasts over each region, and where the reduced chi-square is above 1 weighs by ``1 / (c u + tau^2)`` of
-:mod:`~puq_qmri.fitting.variance_components` with ``c`` of at least 1; ``auto`` takes ``misfit-aware`` in regions whose reduced chi-square is at most
-:data:`TRUSTED`, and ``none`` in others. Intervals never become narrower by it: they use the given deviations, made larger by ``c``
-above 1 and by ``tau^2``, and propagate them through the weights that were used.
+:mod:`~puq_qmri.fitting.variance_components` with ``c`` of at least 1; ``auto`` takes ``misfit-aware`` in regions whose reduced chi-square
+is at most :data:`TRUSTED`, and ``none`` in others. Intervals never become narrower by it: they use the given deviations, made larger by
+``c`` above 1 and by ``tau^2``, and propagate them through the weights that were used.
 """
 
 from __future__ import annotations
