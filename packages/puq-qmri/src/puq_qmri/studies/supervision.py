@@ -34,7 +34,7 @@ class Task:
     Attributes
     ----------
     unit, output, settings
-        See :func:`puq_qmri.studies.worker.fit_unit`; absolute paths.
+        See :func:`puq_qmri.studies.unit_fit.fit_unit`; absolute paths.
     timeout
         Seconds after which it is stopped.
     threads

@@ -15,7 +15,7 @@ from medcore.io import write_nifti
 from medcore.io.bids import bids_faults, describe_derivative
 from puq_qmri.results import read_maps
 from puq_qmri.studies.plan import StudySettings, plan_study
-from puq_qmri.studies.worker import fit_unit
+from puq_qmri.studies.unit_fit import fit_unit
 
 AFFINE = np.diag([2e-3, 2e-3, 5e-3, 1.0])
 SHAPE = (1, 6, 8)
