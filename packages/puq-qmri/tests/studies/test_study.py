@@ -139,6 +139,9 @@ def test_a_subject_that_takes_too_long_is_stopped(made, tmp_path: Path) -> None:
     kept = run_task(task(made, tmp_path / "maps", retry_failed=False))
     assert kept.kept
     assert kept.status == found.status
+    sidecar = made.root / "sub-1" / "anat" / "sub-1_echo-1_MESE.json"
+    sidecar.write_text(sidecar.read_text() + " ")
+    assert not run_task(task(made, tmp_path / "maps", timeout=0.1, retry_failed=False), poll=0.05).kept
 
 
 def test_a_subject_that_somebody_else_works_on_is_left_alone(made, tmp_path: Path) -> None:
@@ -216,3 +219,6 @@ def test_other_settings_are_refused_and_a_plan_writes_nothing(made, tmp_path: Pa
     done = puq("bids", made.root, output, "participant")
     assert done.code == 3
     assert "was made with other settings (model 't2star', now None); choose another output, or add --force" in done.err
+    forced = puq("bids", made.root, output, "participant", "--force", "--timeout", "0.2", "--json")
+    assert forced.code == 7
+    assert json.loads(forced.out)["failed"] == {"sub-1": "took longer than 0.2 s and was stopped"}

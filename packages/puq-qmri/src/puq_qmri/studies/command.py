@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def run_participants(run: Invocation, units: Sequence[Unit], output: Path, setti
     describe_derivative(
         output, name=f"{root.resolve().name} maps", generated_by={"Name": "puq-qmri", "Version": __version__}, source_dataset=root
     )
-    write_text(output / ".bidsignore", "".join(f"{line}\n" for line in _IGNORED))
+    with contextlib.suppress(OutputExistsError):
+        write_text(output / ".bidsignore", "".join(f"{line}\n" for line in _IGNORED), force=False)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = min(how.jobs or processors, len(units))
     threads = 1 if how.scheduler else max(1, processors // jobs)

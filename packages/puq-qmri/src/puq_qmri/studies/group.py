@@ -132,7 +132,9 @@ def _row(output: Path, status: Status | None, unit: Unit | None) -> Row:
     folder = output / Unit(root=output, subject=status.subject, session=status.session).home
     if not is_intact(folder):
         return Row(**known, state="failed", reason=f"{folder.relative_to(output)} is not as it was written; run participant again")
-    models, fitted, maps = {}, {}, {}
+    models: dict[str, str] = {}
+    fitted: dict[str, float] = {}
+    maps: dict[str, Spread] = {}
     for facts in read_json(folder / RUN_FILE)["collections"]:
         label, region = facts["label"], facts["region"]
         models[label] = facts["model"]

@@ -126,17 +126,18 @@ def plan_study(
 
 
 def _units_of(root: Path, subject: str, sessions: Sequence[str], kinds: Sequence[str]) -> list[Unit]:
+    chosen: list[str | None] = list(sessions)
     try:
         found = find_collections(root, subjects=[subject], suffixes=kinds)
     except InputError as error:
-        return [Unit(root=root, subject=subject, session=session, problem=str(error)) for session in sessions or [None]]
+        return [Unit(root=root, subject=subject, session=session, problem=str(error)) for session in chosen or [None]]
     groups: dict[str | None, list[Collection]] = defaultdict(list)
     for collection in found:
         groups[collection.session].append(collection)
     if None in groups and len(groups) > 1:
         problem = f"sub-{subject}: has images both inside and outside of sessions; move them into sessions"
         return [Unit(root=root, subject=subject, problem=problem)]
-    chosen = sessions or sorted(groups, key=str) or [None]
+    chosen = chosen or sorted(groups, key=str) or [None]
     return [Unit(root=root, subject=subject, session=s, collections=tuple(groups.get(s, ()))) for s in chosen]
 
 

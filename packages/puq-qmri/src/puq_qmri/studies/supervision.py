@@ -186,6 +186,8 @@ def _sweep(task: Task) -> None:
     home = (task.output / task.unit.home).parent
     if home.is_dir():
         sweep(home)
+        with contextlib.suppress(OSError):  # a subject with other sessions
+            home.rmdir()
 
 
 def _reason(code: int, log: Path) -> str:
