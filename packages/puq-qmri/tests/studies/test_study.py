@@ -53,6 +53,7 @@ def hidden(output: Path) -> list[str]:
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(900)
 def test_of_eight_subjects_one_damaged_and_one_killed_six_are_done_and_two_resumed(made, tmp_path: Path, puq) -> None:
     for i in range(1, 9):
         made.add(f"{i:02d}", 0.06 + 0.004 * i)
@@ -156,6 +157,7 @@ def test_a_subject_that_somebody_else_works_on_is_left_alone(made, tmp_path: Pat
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(900)
 def test_a_dask_cluster_does_the_same(made, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     for i in (1, 2):

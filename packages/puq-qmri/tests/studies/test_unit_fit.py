@@ -27,6 +27,7 @@ def fit_one(root: Path, output: Path, **settings) -> dict:
     return fit_unit(unit, output, StudySettings(**settings))
 
 
+@pytest.mark.integration
 def test_collections_of_one_session_are_told_apart(made, tmp_path: Path) -> None:
     made.add("1", 0.08, session="a")
     made.add("1", 0.05, session="a", suffix="MEGRE")
@@ -67,6 +68,7 @@ def flip_angles(root: Path, t1: float, b1: float) -> None:
         write_nifti(path, np.full(SHAPE, value, np.float32), AFFINE, sidecar=facts)
 
 
+@pytest.mark.integration
 def test_the_map_of_b1_of_the_study_is_used_by_models_that_know_it(made, tmp_path: Path) -> None:
     flip_angles(made.root, 1.2, 0.9)
     path = made.add_b1(made.root / "sub-1" / "fmap", "sub-1", 0.9)
