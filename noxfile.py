@@ -48,7 +48,7 @@ def environment(session: nox.Session) -> Path:
     if not stamp.exists() or stamp.read_text() != mark:
         shutil.rmtree(folder, ignore_errors=True)
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder), external=True)
-        wanted = [f"{found['medcore']}{EXTRAS}", str(found["puq-qmri"]), str(found["vrft-aug"])]
+        wanted = [f"{found['medcore']}{EXTRAS}", f"{found['puq-qmri']}[dask]", str(found["vrft-aug"])]
         session.run(str(scripts / "pip"), "install", "--quiet", *CONSTRAINTS, *wanted, *TOOLS, external=True)
         stamp.write_text(mark)
     else:

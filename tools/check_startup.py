@@ -13,7 +13,7 @@ RUNS = 5
 HEAVY = ("torch", "transformers", "trl", "sigpy", "matplotlib", "pandas")
 COMMANDS = {
     "medcore": ["info", "validate", "metrics", "datasets", "doctor"],
-    "puq-qmri": ["demo", "simulate", "recon", "fit", "run", "evaluate", "models", "doctor"],
+    "puq-qmri": ["demo", "simulate", "recon", "fit", "run", "bids", "evaluate", "models", "doctor"],
     "vrft-aug": ["demo", "init", "plan", "train", "evaluate", "rewards", "doctor"],
 }
 

@@ -17,11 +17,14 @@ from medcore.io import read_nifti, write_nifti
 from medcore.io.bids import (
     ParameterMap,
     bids_faults,
+    check_derivative,
     describe_bids,
+    describe_derivative,
     find_collections,
     is_bids,
     parse_name,
     read_collection,
+    source_uris,
     write_derivative,
 )
 from medcore.io.bids.names import ENTITIES, Name
@@ -384,3 +387,18 @@ def test_the_prostate_series_as_a_collection(data_root, tmp_path):
     series = read_collection(find_collections(tmp_path)[0])
     assert np.array_equal(series.data, original.data)
     np.testing.assert_allclose(series.times["te"], times)
+
+
+def test_a_folder_of_derivatives_is_described_once_and_links_its_source(tmp_path: Path) -> None:
+    source, folder = tmp_path / "raw", tmp_path / "maps"
+    source.mkdir()
+    check_derivative(folder, source)
+    assert not folder.exists()
+    describe_derivative(folder, name="first", generated_by={"Name": "x", "Version": "1"}, source_dataset=source)
+    describe_derivative(folder, name="second", source_dataset=source)
+    stored = json.loads((folder / "dataset_description.json").read_text())
+    assert (stored["Name"], stored["DatasetType"], stored["DatasetLinks"]) == ("first", "derivative", {"raw": "../raw"})
+    assert source_uris([source / "sub-1" / "a.nii", folder / "b.nii"], folder, source) == ["bids:raw:sub-1/a.nii", "bids::b.nii"]
+    for bad, match in ((source, "lies in the source"), (source / "sub-1", "lies in the source"), (tmp_path, "is not empty")):
+        with pytest.raises(InputError, match=match):
+            describe_derivative(bad, source_dataset=source)

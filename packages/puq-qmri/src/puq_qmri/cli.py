@@ -11,8 +11,6 @@ from medcore import commandline
 from medcore.commandline import Invocation
 from puq_qmri.commands import (
     chosen_ways,
-    fit_facts,
-    fit_guidance,
     given_times,
     is_empty,
     model_facts,
@@ -312,75 +310,54 @@ def fit(
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """Fit a signal model to images: maps, deviations, 95 % intervals, status, report."""
-    from puq_qmri.inputs import ImageOptions, open_b1, open_deviation, open_images, open_mask, resolve_model, with_repetition_time
-    from puq_qmri.pipeline import fit_images
+    from puq_qmri.image_fit import FitSettings, fit_prepared, prepare_fit
+    from puq_qmri.inputs import ImageOptions, open_images
     from puq_qmri.report import maps_report
     from puq_qmri.results import write_result
     from puq_qmri.signal_models.sequence import parse_settings
 
-    options = ImageOptions(
-        times=given_times(te, ti, flip_angle, b_value),
-        series=tuple(series or ()),
-        incomplete=incomplete,
-        frame_type=frame_type,
-        contrast_axis=contrast_axis,
-        subject=subject,
-        suffix=suffix,
-        part=part,
-    )
-    given = parse_settings(setting or [])
-    inputs = [
-        *images,
-        *([mask] if mask else []),
-        *(path for path in (b1, labels, correlation) if path),
-        *([Path(sigma)] if sigma and Path(sigma).is_file() else []),
-    ]
-    settings = {
-        "model": model,
-        "model_settings": given,
-        "tr": tr,
-        "sigma": sigma,
-        "signal": signal,
-        "mask": mask,
-        "b1": b1,
-        "images": options,
-        "fitter": fitter,
-        "weighting": weighting,
-        "labels": labels,
-        "correlation": correlation,
-        "robust": robust,
-        "noise": noise,
-        "noise_coils": noise_coils,
-        "device": device,
-    }
-    record = start_record(run, "fit", settings, inputs, output)
-    opened, written = open_images(images, options)
-    found = with_repetition_time(opened, tr)
-    deviation = written if sigma is None else None if sigma == "none" else open_deviation(sigma, found, noise_coils)
-    region = None if mask is None else open_mask(mask, found)
-    name = resolve_model(model, found, given)
-    known = None if b1 is None else {"b1": open_b1(b1, found)}
-    guidance = fit_guidance(found, labels, correlation, weighting=weighting, robust=robust, noise=noise, noise_coils=noise_coils)
-    if run.dry_run:
-        return say_plan(run, inputs, f"fit of model {name} to {found.n_contrasts} contrasts of {found.shape} voxels", [output])
-    result = fit_images(
-        found,
-        name,
-        sigma=deviation,
-        mask=region,
-        known=known,
-        guidance=guidance,
+    settings = FitSettings(
+        model=model,
+        model_settings=parse_settings(setting or []),
+        tr=tr,
+        sigma=sigma,
         signal=signal,
+        mask=mask,
+        b1=b1,
+        images=ImageOptions(
+            times=given_times(te, ti, flip_angle, b_value),
+            series=tuple(series or ()),
+            incomplete=incomplete,
+            frame_type=frame_type,
+            contrast_axis=contrast_axis,
+            subject=subject,
+            suffix=suffix,
+            part=part,
+        ),
         fitter=fitter,
-        device=checked_device(device),
+        weighting=weighting,
+        labels=labels,
+        correlation=correlation,
+        robust=robust,
+        noise=noise,
+        noise_coils=noise_coils,
+        device=device,
     )
-    facts = fit_facts(result, found, region, deviation)
+    inputs = [*images, *settings.files]
+    record = start_record(run, "fit", settings, inputs, output)
+    ready = prepare_fit(*open_images(images, settings.images), settings)
+    found = ready.series
+    if run.dry_run:
+        return say_plan(
+            run, inputs, f"fit of model {ready.model} to {found.n_contrasts} contrasts of {found.shape} voxels", [output]
+        )
+    result, facts = fit_prepared(ready, settings)
     record.extra = facts
-    title = f"{name} fit of {images[0].name}"
+    title = f"{ready.model} fit of {images[0].name}"
     write_result(
         output,
         record,
-        page=lambda c: maps_report(title, result, found, c, sigma=deviation, mask=region),
+        page=lambda c: maps_report(title, result, found, c, sigma=ready.deviation, mask=ready.mask),
         series=found,
         maps=result,
         force=run.force,
@@ -421,6 +398,7 @@ def run_command(
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """From a scan to maps with their confidence: reconstruction, noise, weighted fit, report."""
+    from puq_qmri.image_fit import fit_facts
     from puq_qmri.inputs import resolve_model
     from puq_qmri.pipeline import reconstruct_and_fit
     from puq_qmri.report import maps_report
@@ -599,6 +577,82 @@ def train(
     run.say(f"weights: {result.weights}")
     run.say(f"report: {output / 'report.html'}")
     return {"output": str(output), "weights": str(result.weights), "validation": result.validation}
+
+
+@commandline.command(app, writes=True)
+def bids(
+    run: Invocation,
+    bids_dir: Annotated[Path, typer.Argument(metavar="BIDS_DIR", help="BIDS data set with collections of quantitative MRI.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Data set of derivatives; made, or continued.")],
+    level: Annotated[
+        Literal["participant", "group"],
+        typer.Argument(help="participant: maps of every subject; group: one page about all of them, made anew each time."),
+    ],
+    participant_label: Annotated[list[str] | None, typer.Option(help="Only this subject; may be repeated.")] = None,
+    session_label: Annotated[list[str] | None, typer.Option(help="Only this session; may be repeated.")] = None,
+    suffix: Annotated[
+        list[str] | None, typer.Option(help="Only this kind of collection, for example MESE; may be repeated.")
+    ] = None,
+    part: Annotated[
+        Literal["auto", "mag", "phase", "real", "imag", "complex"], typer.Option(help="Which part of the images.")
+    ] = "auto",
+    model: Annotated[str | None, typer.Option(help="Signal model, by default that of each collection.")] = None,
+    setting: ModelSetting = None,
+    tr: Tr = None,
+    sigma: Annotated[str | None, typer.Option(help="Deviation of the images: a number, or background: as measured there.")] = None,
+    signal: Annotated[Literal["auto", "signed", "magnitude", "complex"], typer.Option(help="What the images hold.")] = "auto",
+    b1: Annotated[
+        Literal["auto", "none"], typer.Option(help="auto: the subject's fmap/*_TB1map, for models that know B1.")
+    ] = "auto",
+    fitter: Fitter = "auto",
+    weighting: WeightingRule = "auto",
+    robust: RobustKind = "none",
+    noise: NoiseKind = "gaussian",
+    noise_coils: NoiseCoils = 1,
+    device: Device = "cpu",
+    engine: Annotated[
+        Literal["local", "dask"], typer.Option(help="local: processes here; dask: on a cluster (needs puq-qmri[dask]).")
+    ] = "local",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Subjects at a time; by default one a processor.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, tcp://host:8786; by default a cluster is made here.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds after which a subject is stopped.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed/--keep-failed", help="Whether to try those again that failed before.")
+    ] = True,
+) -> dict[str, Any]:
+    """Fit every subject of a BIDS data set, each in a process of its own; run again to go on. --force replaces other settings."""
+    from puq_qmri.studies.command import Running, run_group, run_participants
+    from puq_qmri.studies.plan import StudySettings, plan_study
+
+    labels = {"subjects": participant_label or (), "sessions": session_label or ()}
+    units = plan_study(bids_dir.absolute(), **labels, suffixes=suffix or ())
+    if level == "group":
+        return run_group(run, units, output, only=bool(participant_label or session_label))
+    given: dict[str, Any] = {}
+    if setting:  # loads torch, which only the processes of the subjects need otherwise
+        from puq_qmri.signal_models.sequence import parse_settings
+
+        given = parse_settings(setting)
+    settings = StudySettings(
+        suffixes=tuple(suffix or ()),
+        part=part,
+        model=model,
+        model_settings=given,
+        tr=tr,
+        sigma=sigma,
+        signal=signal,
+        b1=b1,
+        fitter=fitter,
+        weighting=weighting,
+        robust=robust,
+        noise=noise,
+        noise_coils=noise_coils,
+        device=device,
+    )
+    how = Running(engine=engine, scheduler=scheduler, jobs=jobs, timeout=timeout, retry_failed=retry_failed)
+    return run_participants(run, units, output, settings, how)
 
 
 @commandline.command(app)

@@ -75,46 +75,6 @@ def replica_progress(run: Invocation) -> Any:
     return lambda items: run.progress(items, "replicas", len(items))
 
 
-def fit_facts(result: Any, series: Any, mask: Any, sigma: Any) -> dict[str, Any]:
-    """JSON-ready facts of a fit: model, times, voxels by status, summary of the maps, repairs."""
-    from puq_qmri.results import foreground, summary
-
-    inside = foreground(series.data, sigma) if mask is None else mask
-    return {
-        "model": result.model,
-        "model_settings": result.signal_model.settings(),
-        "times": result.times.tolist(),
-        "fitter": result.facts.get("fitter"),
-        "known": result.facts.get("known", {}),
-        "signal": result.facts.get("signal"),
-        "sigma_known": result.sigma_known,
-        "weighting": result.facts.get("weighting"),
-        "robust": result.facts.get("robust"),
-        "noise": result.facts.get("noise"),
-        "status": result.counts(),
-        "maps": summary(result, inside),
-        "left_out": result.facts.get("left_out", []),
-        "repairs": list(series.repairs),
-    }
-
-
-def fit_guidance(series: Any, labels: Path | None, correlation: Path | None, **chosen: Any) -> Any:
-    """How errors enter a fit, from the options of ``fit``."""
-    from medcore.errors import InputError
-    from puq_qmri.calibration import Calibration, mixed_correlation
-    from puq_qmri.fitting import Guidance
-    from puq_qmri.inputs import open_labels
-
-    learned = None
-    if correlation is not None:
-        found = Calibration.read(correlation).correlation
-        if found is None:
-            raise InputError(correlation, "holds no correlation between contrasts", "calibrate on scans of one protocol")
-        learned = mixed_correlation(found)
-    regions = None if labels is None else open_labels(labels, series)
-    return Guidance(labels=regions, correlation=learned, **chosen)
-
-
 def say_maps(run: Invocation, facts: dict[str, Any], output: Path) -> None:
     """Print the facts of a fit for people."""
     for repair in facts["repairs"]:

@@ -150,32 +150,49 @@ def write_images(folder: Path, images: ReconstructedImages) -> None:
         write_nifti(folder / DEVIATION, known, series.affine, sidecar=sidecar)
 
 
-def write_maps(folder: Path, result: FitResult, series: ImageSeries) -> None:
-    """Every map with deviation, interval and status, and the misfit; float32 in SI units with BIDS sidecars."""
+def write_maps(
+    folder: Path, result: FitResult, series: ImageSeries, *, prefix: str = "", extra: Mapping[str, Any] | None = None
+) -> None:
+    """Every map with deviation, interval and status, and the misfit; float32 in SI units with BIDS sidecars.
+
+    `prefix` comes before all names (``sub-01_``), `extra` into all sidecars.
+    """
     model = result.signal_model
-    common = _sidecar(result, model, series)
+    common = {**_sidecar(result, model, series), **(extra or {})}
     for parameter in model.parameters:
         name, unit = parameter.map_name, _UNITS.get(parameter.unit, parameter.unit)
         stated = {**common, "Units": unit}
-        _write(folder, name, result.maps[parameter.name], series, {"Description": f"{_title(parameter)}, estimated", **stated})
+        _write(
+            folder,
+            f"{prefix}{name}",
+            result.maps[parameter.name],
+            series,
+            {"Description": f"{_title(parameter)}, estimated", **stated},
+        )
         for kind, values in (("std", result.std), ("low95", result.low95), ("high95", result.high95)):
-            extra = {} if kind == "std" else {"ConfidenceLevel": 0.95, "Interval": _interval(result)}
+            limits = {} if kind == "std" else {"ConfidenceLevel": 0.95, "Interval": _interval(result)}
             text = {"Description": _DESCRIPTIONS[kind].format(name=_title(parameter))}
-            _write(folder, f"desc-{kind}_{name}", values[parameter.name], series, {**text, **stated, **extra})
+            _write(folder, f"{prefix}desc-{kind}_{name}", values[parameter.name], series, {**text, **stated, **limits})
         levels = {str(int(code)): text for code, text in STATUS_TEXT.items()}
         words = "how the fit of each voxel ended; maps are NaN wherever this is not 0"
-        _write(folder, f"desc-status_{name}", result.status, series, {"Description": words, "Levels": levels, **common})
+        _write(folder, f"{prefix}desc-status_{name}", result.status, series, {"Description": words, "Levels": levels, **common})
     freedom = {"DegreesOfFreedom": result.degrees_of_freedom}
     scale = "in units of the noise variance" if result.sigma_known else "in the squared unit of the images"
     text = {"Description": f"weighted sum of squared residuals, {scale}", "Units": "1" if result.sigma_known else "arbitrary"}
-    _write(folder, "desc-chi2_fit", result.chi2, series, {**text, **common, **freedom})
+    _write(folder, f"{prefix}desc-chi2_fit", result.chi2, series, {**text, **common, **freedom})
     words = "how many contrasts of equal weight are as evenly weighted, (sum w)^2 / sum w^2"
     _write(
-        folder, "desc-effectivecontrasts_fit", result.effective_contrasts, series, {"Description": words, "Units": "1", **common}
+        folder,
+        f"{prefix}desc-effectivecontrasts_fit",
+        result.effective_contrasts,
+        series,
+        {"Description": words, "Units": "1", **common},
     )
     if result.p_value is not None:
         words = "probability of a misfit at least as large by noise alone, were model and deviations right"
-        _write(folder, "desc-pvalue_fit", result.p_value, series, {"Description": words, "Units": "1", **common, **freedom})
+        _write(
+            folder, f"{prefix}desc-pvalue_fit", result.p_value, series, {"Description": words, "Units": "1", **common, **freedom}
+        )
 
 
 def truth_folder(scan: Path) -> Path:

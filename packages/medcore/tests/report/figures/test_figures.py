@@ -15,6 +15,7 @@ from medcore.errors import ConfigError, InputError
 from medcore.report.figures import (
     QUANTITIES,
     FitPanel,
+    SpreadPanel,
     calibration_figure,
     confusion_figure,
     fit_figure,
@@ -22,6 +23,7 @@ from medcore.report.figures import (
     relaxometry_colormap,
     relaxometry_table,
     sparsification_figure,
+    spread_figure,
     training_figure,
 )
 from medcore.report.figures.colours import quantity, table_indices
@@ -251,3 +253,20 @@ def test_drawing_leaves_no_trace_in_global_state(t2):
     fit_figure([FitPanel(title="v", times=[1.0], signal=[1.0], curve_times=[1.0], curve=[1.0])])
     assert dict(mpl.rcParams) == before
     assert sys.modules.get("matplotlib.pyplot") is backend
+
+
+def test_a_spread_shows_every_subject_and_marks_those_that_stand_out() -> None:
+    panel = SpreadPanel(
+        title="T2", unit="ms", names=["a", "b", "c"], median=[80.0, 82.0, 140.0], low=[70.0, 71.0, 120.0], high=[90.0, 95.0, 160.0],
+        marked=[False, False, True],
+    )  # fmt: skip
+    (axis,) = spread_figure([panel]).axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b", "c"]
+    plain, marked = axis.containers
+    np.testing.assert_array_equal(plain[0].get_xydata(), [[0, 80], [1, 82]])
+    np.testing.assert_array_equal(marked[0].get_xydata(), [[2, 140]])
+    (bars,) = marked[2]
+    np.testing.assert_allclose(bars.get_segments()[0], [[2, 120], [2, 160]])
+    assert any(np.allclose(line.get_ydata(), 82.0) for line in axis.lines)  # the median of the medians
+    with pytest.raises(InputError, match="nothing to draw"):
+        spread_figure([])

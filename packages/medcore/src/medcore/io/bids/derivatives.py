@@ -125,7 +125,7 @@ def write_derivative(
     planned = [(home / _name(m, base | dict(entities or {})), m) for m in maps]
     if len({p for p, _ in planned}) < len(planned) or not planned:
         raise InputError("maps", "are none or have one name twice", "give every map its own suffix or desc")
-    common: dict[str, Any] = {"Sources": _uris(sources, folder, source_dataset)} if sources else {}
+    common: dict[str, Any] = {"Sources": source_uris(sources, folder, source_dataset)} if sources else {}
     common |= {k: v for k, v in (("EstimationAlgorithm", algorithm), ("EstimationReference", reference)) if v is not None}
     sidecars = [dict(common) | dict(m.sidecar) | {"Units": _unit(m)} for _, m in planned]
     images = [path for path, _ in planned]
@@ -140,6 +140,37 @@ def write_derivative(
     return images
 
 
+def describe_derivative(
+    folder: str | Path,
+    *,
+    name: str = "Parameter maps",
+    generated_by: Mapping[str, str] | None = None,
+    source_dataset: str | Path | None = None,
+) -> None:
+    """Make `folder` a data set of derivatives, for writers that put their files into it themselves; one that is there stays as it is.
+
+    Parameters
+    ----------
+    folder, name, generated_by, source_dataset
+        As in :func:`write_derivative`.
+
+    Raises
+    ------
+    InputError
+        If `folder` is a data set of another kind, holds something else, or lies in the source.
+    OutputError, DiskFullError
+        If it cannot be written.
+    """
+    check_derivative(folder, source_dataset)
+    _describe(Path(folder), name, generated_by, source_dataset)
+
+
+def check_derivative(folder: str | Path, source_dataset: str | Path | None = None) -> None:
+    """Refuse a folder that :func:`describe_derivative` would; nothing is written."""
+    _refuse_inside(Path(folder), source_dataset)
+    _check_description(Path(folder))
+
+
 def _refuse_inside(folder: Path, source: str | Path | None) -> None:
     if source is None:
         return
@@ -148,8 +179,8 @@ def _refuse_inside(folder: Path, source: str | Path | None) -> None:
         raise InputError(folder, f"lies in the source data set {source}", f"write to {Path(source) / 'derivatives'} or elsewhere")
 
 
-def _uris(sources: Sequence[str | Path], folder: Path, source: str | Path | None) -> list[str]:
-    """``bids:raw:...`` for paths in the source data set where the description links it, ``bids::...`` for those in `folder`."""
+def source_uris(sources: Sequence[str | Path], folder: Path, source: str | Path | None) -> list[str]:
+    """``bids:raw:...`` for paths in the data set `source` where `folder` describes a link to it, ``bids::...`` for those in `folder`."""
     roots = [("", folder.resolve())]
     description = folder / DESCRIPTION
     if source is not None and (not description.exists() or SOURCE in read_json(description).get("DatasetLinks", {})):

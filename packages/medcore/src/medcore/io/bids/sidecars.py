@@ -35,6 +35,19 @@ class Sidecars:
             If two apply at one level, one is not valid, or one is a link out of the data set.
         """
         found: dict[str, Any] = {}
+        for path in self.files_of(image, name):
+            found |= self._read(path)
+        return found
+
+    def files_of(self, image: Path, name: Name) -> list[Path]:
+        """The applicable sidecars, the nearest last.
+
+        Raises
+        ------
+        InputError
+            If two apply at one level, or one is a link out of the data set.
+        """
+        found = []
         for folder in self._levels(image):
             fitting = [
                 path
@@ -49,7 +62,7 @@ class Sidecars:
             if fitting:
                 if fitting[0].is_symlink():
                     check_inside(fitting[0], self.root)
-                found |= self._read(fitting[0])
+                found.append(fitting[0])
         return found
 
     def _levels(self, image: Path) -> list[Path]:

@@ -10,11 +10,13 @@ from medcore.report.figures.curves import (
     training_figure,
 )
 from medcore.report.figures.maps import map_figure
+from medcore.report.figures.spreads import SpreadPanel, spread_figure
 
 __all__ = [
     "QUANTITIES",
     "FitPanel",
     "Quantity",
+    "SpreadPanel",
     "calibration_figure",
     "confusion_figure",
     "fit_figure",
@@ -22,5 +24,6 @@ __all__ = [
     "relaxometry_colormap",
     "relaxometry_table",
     "sparsification_figure",
+    "spread_figure",
     "training_figure",
 ]

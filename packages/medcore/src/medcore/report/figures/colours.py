@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -145,15 +147,22 @@ def relaxometry_table(name: str, low: float, high: float, n: int = N_COLOURS) ->
     shown = quantity(name)
     if shown.table is None:
         raise InputError(f"quantity {name!r}", "has no recommended colours", "show it in grey")
-    try:
-        from cmcrameri import cm
-    except ImportError as error:
-        raise MissingExtraError("cmcrameri", "medcore[viz]", "relaxometry colours") from error
-    colours = np.asarray(getattr(cm, shown.table)(np.linspace(0, 1, n)), dtype=np.float64)[:, :3]
+    colours = _published(shown.table, n)
     if shown.is_rate:
         colours = colours[::-1].copy()
     colours[0] = 0.0
     return np.asarray(colours[table_indices(low, high, n)])
+
+
+def _published(name: str, n: int) -> Float[np.ndarray, "n 3"]:
+    """Crameri's colours at `n` even places; the file is read by itself, since importing its package takes a second for pyplot."""
+    from matplotlib.colors import ListedColormap
+
+    package = find_spec("cmcrameri")
+    if package is None or not package.submodule_search_locations:
+        raise MissingExtraError("cmcrameri", "medcore[viz]", "relaxometry colours")
+    table = np.loadtxt(Path(package.submodule_search_locations[0], "cmaps", f"{name}.txt"))
+    return np.asarray(ListedColormap(table)(np.linspace(0, 1, n)), dtype=np.float64)[:, :3]
 
 
 def relaxometry_colormap(name: str, low: float, high: float) -> ListedColormap:
