@@ -40,6 +40,7 @@ from puq_qmri.options import (
     Fitter,
     FlipAngle,
     Geometry,
+    IntervalsKind,
     Iterations,
     KeepOversampling,
     Labels,
@@ -295,6 +296,7 @@ def fit(
     robust: RobustKind = "none",
     noise: NoiseKind = "gaussian",
     noise_coils: NoiseCoils = 1,
+    intervals: IntervalsKind = "auto",
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """Fit a signal model to images: maps, deviations, 95 % intervals, status, report."""
@@ -337,6 +339,7 @@ def fit(
         "robust": robust,
         "noise": noise,
         "noise_coils": noise_coils,
+        "intervals": intervals,
         "device": device,
     }
     record = start_record(run, "fit", settings, inputs, output)
@@ -358,6 +361,7 @@ def fit(
         guidance=guidance,
         signal=signal,
         fitter=fitter,
+        intervals=intervals,
         device=checked_device(device),
     )
     facts = fit_facts(result, found, region, deviation)
@@ -404,6 +408,7 @@ def run_command(
     fitter: Fitter = "auto",
     weighting: WeightingRule = "auto",
     robust: RobustKind = "none",
+    intervals: IntervalsKind = "auto",
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """From a scan to maps with their confidence: reconstruction, noise, weighted fit, report."""
@@ -436,6 +441,7 @@ def run_command(
         fitter=fitter,
         weighting=weighting,
         robust=robust,
+        intervals=intervals,
         device=device,
         n_coils=coils,
         keep_oversampling=keep_oversampling,

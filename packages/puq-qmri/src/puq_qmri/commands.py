@@ -91,6 +91,7 @@ def fit_facts(result: Any, series: Any, mask: Any, sigma: Any) -> dict[str, Any]
         "weighting": result.facts.get("weighting"),
         "robust": result.facts.get("robust"),
         "noise": result.facts.get("noise"),
+        "intervals": result.facts.get("intervals"),
         "status": result.counts(),
         "maps": summary(result, inside),
         "left_out": result.facts.get("left_out", []),
