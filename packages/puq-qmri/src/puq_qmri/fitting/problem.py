@@ -120,10 +120,11 @@ def fit(
         ``variable-projection`` for separable models without known maps, ``levenberg-marquardt`` for every model, or ``auto``: the
         first where it is possible. Both find the same minimum.
     intervals
-        Limits of the 95 % intervals: ``normal``, the estimate and so many deviations to both sides; ``profile``, by the profile of the
-        misfit (:mod:`puq_qmri.fitting.profile`), which is right where the estimate is skewed, and several times slower; ``auto``: the
-        profile where the deviation is more than a twentieth of the estimate. Robust estimates and other noise than Gaussian have normal
-        ones. ``facts["intervals"]`` counts the voxels by parameter: ``profiled``, and ``open``, whose interval ends at a bound.
+        Limits of the 95 % intervals: ``normal``, the estimate and so many deviations to both sides; ``profile``, by the profile of
+        the misfit (:mod:`puq_qmri.fitting.profile`), which is right where the estimate is skewed, and several times slower; ``auto``:
+        the profile for parameters that are not in the images' unit, where the deviation is more than a twentieth of the estimate.
+        Robust estimates and other noise than Gaussian have normal ones. ``facts["intervals"]`` counts voxels by parameter:
+        ``profiled``, and ``open``, whose interval ends at a bound of the model (infinity where it has none).
     full_covariance, residuals
         Whether the result is to hold the covariance of the parameters and the residuals.
     device
@@ -315,7 +316,7 @@ class _Problem:
         if polarities is not None:
             parts = zip(polarities.signals, polarities.parameters, polarities.costs, strict=True)
             branches = [replace(fitted, signal=s, parameters=p, cost=c) for s, p, c in parts]
-        chosen = skewed(fitted.parameters, deviation, self.intervals) & ok[:, None]
+        chosen = skewed(self.model, fitted.parameters, deviation, self.intervals) & ok[:, None]
         return profiled_limits(branches, fitted.parameters, self.half_width * deviation, threshold, chosen)
 
     def _misfit(

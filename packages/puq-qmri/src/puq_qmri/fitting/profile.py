@@ -39,19 +39,22 @@ _TOLERANCE = 1e-4
 """Of the root of the difference over the threshold, which is about that of the width of the interval."""
 _REFIT = 1e-5
 """Tolerance of the fits with a parameter held; the misfit, at its least there, depends on the square of what is left."""
-_MOST_STEPS = 40
-_LEAST_GROWTH, _MOST_GROWTH = 1.5, 4.0
+_MOST_STEPS = 25
+_LEAST_GROWTH, _MOST_GROWTH = 2.0, 4.0
 """How much farther from the estimate the next value lies, while none beyond the limit is known."""
 
 
 def skewed(
-    values: Float[Tensor, "voxel parameter"], std: Float[Tensor, "voxel parameter"], intervals: Intervals
+    model: SignalModel, values: Float[Tensor, "voxel parameter"], std: Float[Tensor, "voxel parameter"], intervals: Intervals
 ) -> Bool[Tensor, "voxel parameter"]:
-    """Which estimates get their limits from the profile."""
+    """Which estimates get their limits from the profile; with ``auto`` none in the images' unit, which are little skewed and cost most."""
     if intervals == "normal":
         return torch.zeros_like(std, dtype=torch.bool)
-    least = SKEWED if intervals == "auto" else 0.0
-    return (std > least * values.abs()) & std.isfinite() & (std > 0)
+    sound = std.isfinite() & (std > 0)
+    if intervals == "profile":
+        return sound
+    physical = torch.tensor([p.unit != "a.u." for p in model.parameters], device=std.device)
+    return sound & physical & (std > SKEWED * values.abs())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,18 +284,19 @@ def _search(
     # The others first move as the covariance says, as far as this parameter does.
     direction = fitted.spread[:, :, index] / fitted.spread[:, index, index, None]
     others = fitted.parameters + direction * (axis.value(point) - best)[:, None]
+    bound = torch.where(side < 0, torch.full_like(side, axis.lower), axis.upper)
     for _ in range(_MOST_STEPS):
         cost, others = fitted.least(index, axis.value(point), others)
         height = ((cost - fitted.cost).clamp_min(0) / threshold).sqrt() - 1
         reached = height.abs() < _TOLERANCE
-        beyond = ~reached & (height < 0) & (point == torch.where(side < 0, axis.lower, axis.upper))
+        beyond = ~reached & (height < 0) & (point == bound)
         limit[active[reached | beyond]] = axis.value(point[reached | beyond])
         is_open[active[beyond]] = True
         moving = ~(reached | beyond | height.isnan())
         if not moving.any():
             break
         fitted = fitted.part(moving.nonzero()[:, 0])
-        active, start, side, threshold = (v[moving] for v in (active, start, side, threshold))
+        active, start, side, bound, threshold = (v[moving] for v in (active, start, side, bound, threshold))
         bracket, others = bracket.part(moving), others[moving]
         bracket.narrow(point[moving], height[moving])
         point = bracket.next(start).clamp(axis.lower, axis.upper)
