@@ -1,7 +1,8 @@
 """Speed and efficiency of the voxelwise fit beside scipy's, on simulated signals with weights and deviations, one thread.
 
 Every voxel and contrast has a deviation of its own, as a reconstruction gives it, and every fitter uses it as its weight and returns
-deviations of its estimates and the normal intervals that follow from them. ``--voxels`` shrinks the cases for a quick look, whose table is not written.
+deviations of its estimates, with the normal intervals that follow from them. ``--voxels`` shrinks the cases for a quick look, whose
+table is not written.
 """
 
 from __future__ import annotations

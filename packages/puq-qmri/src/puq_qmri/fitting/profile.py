@@ -229,6 +229,10 @@ class _Axis:
     def value(self, at: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
         return at.exp() if self.logarithmic else at
 
+    def moved(self, value: Float[Tensor, " voxel"], by: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
+        """A step by so much of the parameter, made along the coordinate."""
+        return value * (by / value).exp() if self.logarithmic else value + by
+
 
 @dataclass(kw_only=True)
 class _Bracket:
@@ -250,14 +254,14 @@ class _Bracket:
         )
 
     def narrow(self, point: Float[Tensor, " voxel"], height: Float[Tensor, " voxel"]) -> None:
-        """Take the point in; the height of an end that stays for the second time is halved, so that the next point is nearer to it."""
-        outside = height > 0
+        """Take the point in, unless its height is NaN; an end that stays for the second time halves its height, to draw the next point."""
+        outside, inside = height > 0, height <= 0
         kept_inner = torch.where(self.last > 0, self.inner_height / 2, self.inner_height)
         kept_outer = torch.where(self.last < 0, self.outer_height / 2, self.outer_height)
-        self.inner_height = torch.where(outside, kept_inner, height)
-        self.outer_height = torch.where(outside, height, kept_outer)
-        self.inner, self.outer = torch.where(outside, self.inner, point), torch.where(outside, point, self.outer)
-        self.last = torch.where(outside, 1.0, -1.0).to(point)
+        self.inner_height = torch.where(inside, height, torch.where(outside, kept_inner, self.inner_height))
+        self.outer_height = torch.where(outside, height, torch.where(inside, kept_outer, self.outer_height))
+        self.inner, self.outer = torch.where(inside, point, self.inner), torch.where(outside, point, self.outer)
+        self.last = outside.to(point) - inside.to(point)
 
     def next(self, start: Float[Tensor, " voxel"]) -> Float[Tensor, " voxel"]:
         """Between the ends, or beyond the inner one where there is no outer one yet."""
@@ -279,11 +283,13 @@ def _search(
     active = (threshold > 0).nonzero()[:, 0]
     fitted, side, width, threshold, best = fitted.part(active), side[active], width[active], threshold[active], best[active]
     start = axis.at(best)
-    point = (start + side * (width / best.abs() if axis.logarithmic else width)).clamp(axis.lower, axis.upper)
+    point = axis.at(axis.moved(best, side * width)).clamp(axis.lower, axis.upper)
     bracket = _Bracket.around(start)
     # The others first move as the covariance says, as far as this parameter does.
     direction = fitted.spread[:, :, index] / fitted.spread[:, index, index, None]
-    others = fitted.parameters + direction * (axis.value(point) - best)[:, None]
+    moves = (direction * (axis.value(point) - best)[:, None]).unbind(-1)
+    axes = [_Axis.of(p) for p in fitted.model.parameters]
+    others = torch.stack([a.moved(v, m) for a, v, m in zip(axes, fitted.parameters.unbind(-1), moves, strict=True)], -1)
     bound = torch.where(side < 0, torch.full_like(side, axis.lower), axis.upper)
     for _ in range(_MOST_STEPS):
         cost, others = fitted.least(index, axis.value(point), others)
@@ -292,14 +298,18 @@ def _search(
         beyond = ~reached & (height < 0) & (point == bound)
         limit[active[reached | beyond]] = axis.value(point[reached | beyond])
         is_open[active[beyond]] = True
-        moving = ~(reached | beyond | height.isnan())
+        moving = ~(reached | beyond)
         if not moving.any():
             break
         fitted = fitted.part(moving.nonzero()[:, 0])
         active, start, side, bound, threshold = (v[moving] for v in (active, start, side, bound, threshold))
-        bracket, others = bracket.part(moving), others[moving]
-        bracket.narrow(point[moving], height[moving])
-        point = bracket.next(start).clamp(axis.lower, axis.upper)
+        bracket, others, point, height = bracket.part(moving), others[moving], point[moving], height[moving]
+        # Where a refit did not settle, nothing is known: nearer to where one did.
+        lost = height.isnan()
+        nearer = (bracket.inner + point) / 2
+        bracket.narrow(point, height)
+        point = torch.where(lost, nearer, bracket.next(start).clamp(axis.lower, axis.upper))
+        others = torch.where(lost[:, None], fitted.parameters, others)
     else:
         endless = bracket.outer.isinf()  # millions of times farther than the normal limit, and still no threshold
         limit[active[endless]] = (side * torch.inf)[endless]
