@@ -115,6 +115,12 @@ class Maps:
             **maps,
         )
 
+    def interval_counts(self, model: SignalModel) -> dict[str, dict[str, int]]:
+        """Fitted voxels by parameter whose limits come from the profile, and whose interval is open."""
+        names = [p.name for p in model.parameters]
+        counts = {"profiled": self.profiled, "open": self.open}
+        return {kind: dict(zip(names, values.tolist(), strict=True)) for kind, values in counts.items()}
+
     def near_floor_share(self) -> float:
         """Share of fitted voxels with a magnitude near the noise floor."""
         return self.near_floor / max(1, int((self.status == Status.OK).sum()))

@@ -183,9 +183,7 @@ def fit(
     for index in problem.chunks(np.flatnonzero(status == Status.OK)):
         maps.put(index, problem.estimate(index))
     facts: dict[str, Any] = {"signal": kind, "fitter": problem.fitter, "noise": noise, "robust": robust}
-    names = [p.name for p in chosen.parameters]
-    facts["intervals"] = {"kind": problem.intervals, "profiled": dict(zip(names, maps.profiled.tolist(), strict=True))}
-    facts["intervals"]["open"] = dict(zip(names, maps.open.tolist(), strict=True))
+    facts["intervals"] = {"kind": problem.intervals, **maps.interval_counts(chosen)}
     if errors.correlation is not None:
         facts["correlation"] = [[float(f"{v:.4g}") for v in row] for row in errors.correlation]
     if chosen.known:
@@ -283,7 +281,7 @@ class _Problem:
             projected=self.fitter == "variable-projection",
         )
         plain = unit if found.excess is None else covariance(columns)
-        threshold = (unit / plain).diagonal(dim1=-2, dim2=-1) * noise**2 * self.half_width**2
+        threshold = (unit / plain).diagonal(dim1=-2, dim2=-1) * (noise * self.half_width) ** 2
         limits = self._limits(fitted, polarities, deviation, threshold, status == Status.OK)
         return Estimate(
             values=values,
