@@ -1,7 +1,8 @@
 """Speed and efficiency of the voxelwise fit beside scipy's, on simulated signals with weights and deviations, one thread.
 
 Every voxel and contrast has a deviation of its own, as a reconstruction gives it, and every fitter uses it as its weight and returns
-deviations of its estimates. ``--voxels`` shrinks the cases for a quick look, whose table is not written.
+deviations of its estimates, with the normal intervals that follow from them. ``--voxels`` shrinks the cases for a quick look, whose
+table is not written.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def main() -> None:
             images, deviation = (v.T.reshape(len(case.times), 1, 1, n).astype(np.float32) for v in (signals, sigma))
             model = get_model(case.model)
             for fitter in FITTERS:
-                run = partial(fit, images, case.times, model, sigma=deviation, signal="signed", fitter=fitter)
+                run = partial(fit, images, case.times, model, sigma=deviation, signal="signed", fitter=fitter, intervals="normal")
                 found = run().maps["t2" if case.model == "t2" else "t1"].ravel().astype(np.float64)
                 rows.append(row(case.label, snr, fitter, n / best_cpu_time(run), found, constant, limit))
             part = slice(0, min(N_SCIPY, n))

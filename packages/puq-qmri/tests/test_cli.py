@@ -104,6 +104,25 @@ def test_fit_writes_maps_in_seconds_and_names_its_input(puq: Call, echoes: Path)
     assert digest(echoes.parent) == before
 
 
+def test_fit_records_the_kind_of_its_intervals(puq: Call, echoes: Path) -> None:
+    width = {}
+    for kind in ("normal", "profile"):
+        maps = echoes.parent / kind
+        done = puq("fit", echoes, "-o", maps, "--sigma", 20, "--intervals", kind, "--json")
+        assert done.code == 0, done.err
+        facts = json.loads((maps / "run.json").read_text())
+        assert (facts["settings"]["intervals"], facts["intervals"]["kind"]) == (kind, kind)
+        assert (facts["intervals"]["profiled"]["t2"] > 60) == (kind == "profile")
+        found = read_maps(maps)
+        up, down = (abs(limit["T2map"] - found.maps["T2map"]) for limit in (found.high95, found.low95))
+        width[kind] = float(np.nanmedian(up / down))
+    assert width["normal"] == pytest.approx(1, abs=1e-3)
+    assert width["profile"] > 1.3
+    refused = puq("fit", echoes, "-o", echoes.parent / "no", "--intervals", "profile", "--robust", "huber")
+    assert refused.code != 0
+    assert "--robust huber" in refused.err
+
+
 def test_fit_takes_a_mask_a_sigma_image_and_times(puq: Call, echoes: Path) -> None:
     folder = echoes.parent
     image = read_nifti(echoes)

@@ -35,3 +35,7 @@ ROBUST: tuple[Robust, ...] = get_args(Robust)
 Noise = Literal["gaussian", "rician", "non-central-chi"]
 NOISES: tuple[Noise, ...] = get_args(Noise)
 """Distribution of the images' noise: :mod:`puq_qmri.fitting.likelihood`."""
+
+Intervals = Literal["auto", "normal", "profile"]
+INTERVALS: tuple[Intervals, ...] = get_args(Intervals)
+"""How 95 % intervals of the estimates are found: :mod:`puq_qmri.fitting.profile`."""

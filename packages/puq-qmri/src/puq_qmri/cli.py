@@ -38,6 +38,7 @@ from puq_qmri.options import (
     Fitter,
     FlipAngle,
     Geometry,
+    IntervalsKind,
     Iterations,
     KeepOversampling,
     Labels,
@@ -307,6 +308,7 @@ def fit(
     robust: RobustKind = "none",
     noise: NoiseKind = "gaussian",
     noise_coils: NoiseCoils = 1,
+    intervals: IntervalsKind = "auto",
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """Fit a signal model to images: maps, deviations, 95 % intervals, status, report."""
@@ -341,6 +343,7 @@ def fit(
         robust=robust,
         noise=noise,
         noise_coils=noise_coils,
+        intervals=intervals,
         device=device,
     )
     inputs = [*images, *settings.files]
@@ -395,6 +398,7 @@ def run_command(
     fitter: Fitter = "auto",
     weighting: WeightingRule = "auto",
     robust: RobustKind = "none",
+    intervals: IntervalsKind = "auto",
     device: Device = "cpu",
 ) -> dict[str, Any]:
     """From a scan to maps with their confidence: reconstruction, noise, weighted fit, report."""
@@ -428,6 +432,7 @@ def run_command(
         fitter=fitter,
         weighting=weighting,
         robust=robust,
+        intervals=intervals,
         device=device,
         n_coils=coils,
         keep_oversampling=keep_oversampling,
@@ -609,6 +614,7 @@ def bids(
     robust: RobustKind = "none",
     noise: NoiseKind = "gaussian",
     noise_coils: NoiseCoils = 1,
+    intervals: IntervalsKind = "auto",
     device: Device = "cpu",
     engine: Annotated[
         Literal["local", "dask"], typer.Option(help="local: processes here; dask: on a cluster (needs puq-qmri[dask]).")
@@ -649,6 +655,7 @@ def bids(
         robust=robust,
         noise=noise,
         noise_coils=noise_coils,
+        intervals=intervals,
         device=device,
     )
     how = Running(engine=engine, scheduler=scheduler, jobs=jobs, timeout=timeout, retry_failed=retry_failed)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from medcore.errors import InputError
 from medcore.io import ImageSeries
 from puq_qmri.calibration import Calibration, mixed_correlation
-from puq_qmri.choices import Fitter, Noise, Robust, Weighting
+from puq_qmri.choices import Fitter, Intervals, Noise, Robust, Weighting
 from puq_qmri.devices import checked_device
 from puq_qmri.fitting import FitResult, Guidance, Status
 from puq_qmri.inputs import ImageOptions, open_b1, open_deviation, open_labels, open_mask, resolve_model, with_repetition_time
@@ -39,7 +39,7 @@ class FitSettings:
         Files.
     images
         How to read them.
-    fitter, weighting, robust, noise, noise_coils, device
+    fitter, weighting, robust, noise, noise_coils, intervals, device
         See :func:`puq_qmri.pipeline.fit_images` and :class:`puq_qmri.fitting.Guidance`.
     """
 
@@ -58,6 +58,7 @@ class FitSettings:
     robust: Robust = "none"
     noise: Noise = "gaussian"
     noise_coils: int = 1
+    intervals: Intervals = "auto"
     device: str = "cpu"
 
     @property
@@ -141,6 +142,7 @@ def fit_prepared(ready: PreparedFit, settings: FitSettings) -> tuple[FitResult, 
         guidance=ready.guidance,
         signal=settings.signal,
         fitter=settings.fitter,
+        intervals=settings.intervals,
         device=checked_device(settings.device),
     )
     return result, fit_facts(result, ready.series, ready.mask, ready.deviation)
@@ -165,6 +167,7 @@ def fit_facts(
         "weighting": result.facts.get("weighting"),
         "robust": result.facts.get("robust"),
         "noise": result.facts.get("noise"),
+        "intervals": result.facts.get("intervals"),
         "status": result.counts(),
         "region": {"voxels": int(inside.sum()), "fitted": int((inside & (result.status == Status.OK)).sum())},
         "maps": summary(result, inside),

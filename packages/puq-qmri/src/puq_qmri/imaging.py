@@ -16,7 +16,8 @@ from medcore.io.kspace import KSpace
 from medcore.plugins import unknown_name
 from puq_qmri.automatic import automatic_method, automatic_uncertainty
 from puq_qmri.calibration import Calibration
-from puq_qmri.choices import FITTERS, ROBUST, WEIGHTINGS, Fitter, Robust, Weighting
+from puq_qmri.choices import FITTERS, ROBUST, WEIGHTINGS, Fitter, Intervals, Robust, Weighting
+from puq_qmri.fitting.checks import checked_intervals
 from puq_qmri.networks.reconstructor import NetworkReconstructor
 from puq_qmri.networks.variance import evidence_of
 from puq_qmri.networks.weights import Weights, load_weights, method_of, shipped
@@ -62,6 +63,8 @@ class PipelineSettings:
         Settings of the model in SI units, beside those that the scan states.
     fitter
         One of :data:`puq_qmri.choices.FITTERS`.
+    intervals
+        One of :data:`puq_qmri.choices.INTERVALS`; a profile does not go with robust estimates.
     weighting, robust
         See :class:`puq_qmri.fitting.Guidance`; ``correlated`` takes the correlation between contrasts of the calibration.
     seed
@@ -85,6 +88,7 @@ class PipelineSettings:
     fitter: Fitter = "auto"
     weighting: Weighting = "auto"
     robust: Robust = "none"
+    intervals: Intervals = "auto"
     seed: int = 0
     device: str = "cpu"
     n_coils: int = 0
@@ -99,6 +103,7 @@ class PipelineSettings:
             raise unknown_name("--weighting", self.weighting, [*WEIGHTINGS])
         if self.robust not in ROBUST:
             raise unknown_name("--robust", self.robust, [*ROBUST])
+        checked_intervals(self.intervals, robust=self.robust, noise="gaussian")
         for what, number in (("replicas", self.n_replicas), ("passes", self.n_passes)):
             if number < 2:
                 raise ConfigError(f"number of {what}", f"is {number}", "give at least 2")

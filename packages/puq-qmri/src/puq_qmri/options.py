@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from puq_qmri.choices import Backend as BackendName
-from puq_qmri.choices import CoilGeometry, Density, Noise, Robust, Sampling, Weighting
+from puq_qmri.choices import CoilGeometry, Density, Intervals, Noise, Robust, Sampling, Weighting
 from puq_qmri.choices import Fitter as FitterName
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder to be written.")]
@@ -90,6 +90,12 @@ WeightingRule = Annotated[
     ),
 ]
 RobustKind = Annotated[Robust, typer.Option("--robust", help="Whether contrasts far from what the others say count less.")]
+IntervalsKind = Annotated[
+    Intervals,
+    typer.Option(
+        "--intervals", help="95 % intervals: so many deviations to both sides, the profile of the misfit, or that where skewed."
+    ),
+]
 NoiseKind = Annotated[
     Noise,
     typer.Option("--noise", help="Distribution of the noise; magnitudes of one coil are rician, sums of squares non-central-chi."),

@@ -22,7 +22,7 @@ from medcore.errors import InputError, NumericalError
 from medcore.io.images import ImageSeries
 from medcore.io.kspace import KSpace
 from puq_qmri.calibration import mixed_correlation
-from puq_qmri.choices import Fitter
+from puq_qmri.choices import Fitter, Intervals
 from puq_qmri.fitting import FitResult, Guidance, Status, guided_fit
 from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estimate, settled
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
@@ -83,7 +83,13 @@ def reconstruct_and_fit(
         weighting=settings.weighting, robust=settings.robust, correlation=None if learned is None else mixed_correlation(learned)
     )
     result = fit_images(
-        images.series, model, sigma=images.deviation, guidance=guidance, fitter=settings.fitter, device=settings.device
+        images.series,
+        model,
+        sigma=images.deviation,
+        guidance=guidance,
+        fitter=settings.fitter,
+        intervals=settings.intervals,
+        device=settings.device,
     )
     return images, result
 
@@ -172,6 +178,7 @@ def fit_images(
     guidance: Guidance | None = None,
     signal: str = "auto",
     fitter: Fitter = "auto",
+    intervals: Intervals = "auto",
     device: str | torch.device = "cpu",
 ) -> FitResult:
     """Fit a signal model to images; see :func:`puq_qmri.fitting.guided_fit`.
@@ -198,6 +205,8 @@ def fit_images(
         ``auto``, ``signed``, ``magnitude`` or ``complex``.
     fitter
         ``auto``, ``variable-projection`` or ``levenberg-marquardt``.
+    intervals
+        ``auto``, ``normal`` or ``profile``, see :func:`puq_qmri.fitting.fit`.
     device
         Where to compute.
 
@@ -226,6 +235,7 @@ def fit_images(
         known=known,
         signal=signal,
         fitter=fitter,
+        intervals=intervals,
         device=device,
     )
     if left_out:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from medcore.io import ImageSeries
 from medcore.report.figures import QUANTITIES, FitPanel
 from puq_qmri.fitting import FitResult, Status
+from puq_qmri.fitting.estimates import quantile
 from puq_qmri.fitting.signals import to_real
 from puq_qmri.signal_models import Parameter, SignalModel
 
@@ -129,7 +130,5 @@ def _band(
     covariance = torch.linalg.pinv(at_times.T @ (weights[:, None] * at_times), hermitian=True)
     if deviation is None:
         covariance = covariance * (float(result.chi2[where]) / max(result.degrees_of_freedom, 1))
-    name = by_interest(model)[0].name
-    quantile = float((result.high95[name][where] - result.maps[name][where]) / result.std[name][where])
     variance = torch.einsum("tp,pq,tq->t", at_fine, covariance, at_fine).clamp_min(0)
-    return quantile * variance.sqrt().numpy()
+    return quantile(result.degrees_of_freedom, known=result.sigma_known) * variance.sqrt().numpy()

@@ -86,7 +86,7 @@ def test_student_intervals_are_those_of_the_t_distribution(rng, times, measure) 
     from scipy import stats
 
     _, images = measure("t2", rng, 5, 2.0)
-    unknown, known = (fit(images, times["t2"], "t2", sigma=s) for s in (None, 2.0))
+    unknown, known = (fit(images, times["t2"], "t2", sigma=s, intervals="normal") for s in (None, 2.0))
     assert unknown.degrees_of_freedom == 6
     for result, width in ((unknown, stats.t.ppf(0.975, 6)), (known, stats.norm.ppf(0.975))):
         half = (result.high95["t2"] - result.low95["t2"]) / 2

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcore.errors import ConfigError, InputError
-from puq_qmri.choices import FITTERS, Fitter
+from medcore.plugins import unknown_name
+from puq_qmri.choices import FITTERS, INTERVALS, Fitter, Intervals
 from puq_qmri.fitting.result import Status
 from puq_qmri.signal_models import SeparableModel, SignalModel
 
@@ -163,3 +164,22 @@ def chosen_fitter(model: SignalModel, requested: Fitter, *, known: bool) -> Fitt
         reason = "is not linear in all parameters but one" if not isinstance(model, SeparableModel) else "has a known map"
         raise ConfigError(f"--fitter {requested}", f"was asked of model {model.name}, which {reason}", "use levenberg-marquardt")
     return requested
+
+
+def checked_intervals(requested: Intervals, *, robust: str, noise: str) -> Intervals:
+    """The kind of intervals that the assumptions allow.
+
+    Robust estimates have no likelihood, and that of magnitudes is not the misfit of their least-squares steps: ``auto`` is ``normal``
+    there.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such kind, or a profile is asked of these.
+    """
+    if requested not in INTERVALS:
+        raise unknown_name("--intervals", requested, [*INTERVALS])
+    others = [f"--{name} {value}" for name, value in (("robust", robust), ("noise", noise)) if value not in {"none", "gaussian"}]
+    if others and requested == "profile":
+        raise ConfigError("--intervals profile", f"does not go with {others[0]}", "use --intervals auto or normal")
+    return "normal" if others else requested

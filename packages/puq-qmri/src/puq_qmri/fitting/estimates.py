@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
 
+from puq_qmri.fitting.profile import Limits
 from puq_qmri.fitting.result import FitResult, Status
 from puq_qmri.signal_models import SignalModel
 
@@ -24,6 +25,7 @@ class Estimate:
 
     values: Float[Tensor, "voxel parameter"]
     std: Float[Tensor, "voxel parameter"]
+    limits: Limits
     covariance: Float[Tensor, "voxel parameter parameter"] | None
     chi2: Float[Tensor, " voxel"]
     used: Int[Tensor, " #voxel"]
@@ -44,21 +46,23 @@ def quantile(freedom: int, *, known: bool) -> float:
 class Maps:
     """Result arrays over flattened voxels, filled chunk by chunk."""
 
-    def __init__(self, status: NDArray[np.int8], *, parameters: int, half_width: float) -> None:
-        self.status, self.half_width = status, half_width
+    def __init__(self, status: NDArray[np.int8], *, parameters: int) -> None:
+        self.status = status
         n = len(status)
         self.values = {f: np.full((n, parameters), np.nan, np.float32) for f in _BY_PARAMETER}
         self.chi2, self.effective = np.full(n, np.nan, np.float32), np.full(n, np.nan, np.float32)
         self.n_iter, self.used, self.near_floor = np.zeros(n, np.int16), np.zeros(n, np.int16), 0
+        self.profiled, self.open = np.zeros(parameters, np.int64), np.zeros(parameters, np.int64)
         self.covariance: NDArray[np.float32] | None = None
         self.residuals: NDArray[np.float32] | None = None
 
     def put(self, index: NDArray[np.int64], estimate: Estimate) -> None:
         """Keep the results of the voxels at `index`."""
         ok = estimate.status == Status.OK
-        half = self.half_width * estimate.std
-        limits = (estimate.values, estimate.std, estimate.values - half, estimate.values + half)
-        for name, tensor in zip(_BY_PARAMETER, limits, strict=True):
+        by_parameter = (estimate.values, estimate.std, estimate.limits.low, estimate.limits.high)
+        self.profiled += (estimate.limits.profiled & ok[:, None]).sum(0).cpu().numpy()
+        self.open += (estimate.limits.open & ok[:, None]).sum(0).cpu().numpy()
+        for name, tensor in zip(_BY_PARAMETER, by_parameter, strict=True):
             self.values[name][index] = _array(tensor, ok)
         self.chi2[index], self.effective[index] = _array(estimate.chi2, ok), _array(estimate.effective, ok)
         self.used[index] = estimate.used.cpu().numpy()
@@ -110,6 +114,12 @@ class Maps:
             facts=facts,
             **maps,
         )
+
+    def interval_counts(self, model: SignalModel) -> dict[str, dict[str, int]]:
+        """Fitted voxels by parameter whose limits come from the profile, and whose interval is open."""
+        names = [p.name for p in model.parameters]
+        counts = {"profiled": self.profiled, "open": self.open}
+        return {kind: dict(zip(names, values.tolist(), strict=True)) for kind, values in counts.items()}
 
     def near_floor_share(self) -> float:
         """Share of fitted voxels with a magnitude near the noise floor."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medcore.errors import ConfigError
 from medcore.plugins import unknown_name
-from puq_qmri.choices import NOISES, ROBUST, WEIGHTINGS
+from puq_qmri.choices import NOISES, ROBUST, WEIGHTINGS, Intervals
 from puq_qmri.fitting.problem import fit
 from puq_qmri.fitting.result import FitResult
 from puq_qmri.fitting.weighting import weigh
@@ -92,13 +92,14 @@ def guided_fit(
     sigma: float | NDArray[Any] | None = None,
     guidance: Guidance | None = None,
     mask: NDArray[Any] | None = None,
+    intervals: Intervals = "auto",
     **options: Any,
 ) -> FitResult:
     """:func:`puq_qmri.fitting.fit` with weights by the rule of the guidance.
 
     Parameters
     ----------
-    images, times, model, sigma, mask
+    images, times, model, sigma, mask, intervals
         As :func:`puq_qmri.fitting.fit` takes them.
     guidance
         By default weights are chosen by the rule ``auto``.
@@ -121,18 +122,19 @@ def guided_fit(
     rule = guidance.rule(sigma)
     errors: dict[str, Any] = {"robust": guidance.robust, "noise": guidance.noise, "noise_coils": guidance.noise_coils}
     common: dict[str, Any] = {"mask": mask, **options}
+    final: dict[str, Any] = {"intervals": intervals, **errors, **common}
     shared = not isinstance(sigma, np.ndarray) or sigma.shape != images.shape
     facts: dict[str, Any] = {"rule": guidance.weighting, "taken": "none" if sigma is None else rule}
     if rule == "correlated":
-        result = fit(images, times, model, sigma=sigma, correlation=guidance.correlation, **errors, **common)
+        result = fit(images, times, model, sigma=sigma, correlation=guidance.correlation, **final)
     elif sigma is None or rule == "given" or (shared and rule == "auto"):
         facts["taken"] = "none" if sigma is None else "given"
-        result = fit(images, times, model, sigma=sigma, **errors, **common)
+        result = fit(images, times, model, sigma=sigma, **final)
     else:
         whole = _whole(sigma, images.shape)
         chosen = weigh(images, times, model, whole, rule=rule, labels=guidance.labels, **common)
         facts = chosen.facts
-        result = fit(images, times, model, sigma=chosen.deviation, weights=chosen.weights, **errors, **common)
+        result = fit(images, times, model, sigma=chosen.deviation, weights=chosen.weights, **final)
     return dataclasses.replace(result, facts={**result.facts, "weighting": facts})
 
 

@@ -9,7 +9,7 @@ with ``n_contrasts - n_parameters`` degrees of freedom; the intervals are then S
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcore.errors import InputError
-from puq_qmri.choices import Fitter
+from puq_qmri.choices import Fitter, Intervals
 from puq_qmri.fitting import levenberg_marquardt, variable_projection
 from puq_qmri.fitting.checks import (
     check_positive,
+    checked_intervals,
     checked_known,
     checked_mask,
     checked_sigma,
@@ -35,6 +36,7 @@ from puq_qmri.fitting.checks import (
 from puq_qmri.fitting.covariance import covariance, observed_jacobian
 from puq_qmri.fitting.error_model import ErrorModel, Refined, checked_error_model
 from puq_qmri.fitting.estimates import Estimate, Maps, quantile
+from puq_qmri.fitting.profile import Fitted, Limits, profiled_limits, skewed
 from puq_qmri.fitting.result import FitResult, Status
 from puq_qmri.fitting.signals import (
     Polarities,
@@ -72,6 +74,7 @@ def fit(
     known: Mapping[str, float | NDArray[Any]] | None = None,
     signal: str = "auto",
     fitter: Fitter = "auto",
+    intervals: Intervals = "auto",
     full_covariance: bool = False,
     residuals: bool = False,
     device: str | torch.device = "cpu",
@@ -116,6 +119,12 @@ def fit(
     fitter
         ``variable-projection`` for separable models without known maps, ``levenberg-marquardt`` for every model, or ``auto``: the
         first where it is possible. Both find the same minimum.
+    intervals
+        Limits of the 95 % intervals: ``normal``, the estimate and so many deviations to both sides; ``profile``, by the profile of
+        the misfit (:mod:`puq_qmri.fitting.profile`), which is right where the estimate is skewed, and several times slower; ``auto``:
+        the profile for parameters that are not in the images' unit, where the deviation is more than a twentieth of the estimate.
+        Robust estimates and other noise than Gaussian have normal ones. ``facts["intervals"]`` counts voxels by parameter:
+        ``profiled``, and ``open``, whose interval ends at a bound of the model (infinity where it has none).
     full_covariance, residuals
         Whether the result is to hold the covariance of the parameters and the residuals.
     device
@@ -127,7 +136,8 @@ def fit(
         If shapes contradict each other, times are not finite, there are fewer contrasts than parameters, or a deviation of a
         voxel to be fitted is not positive.
     ConfigError
-        If there is no such model, known map or fitter, or the fitter cannot fit the model.
+        If there is no such model, known map, fitter or kind of intervals, the fitter cannot fit the model, or a profile is asked of
+        robust estimates or of other noise than Gaussian.
     """
     chosen = get_model(model) if isinstance(model, str) else model
     times = checked_times(images, times, chosen)
@@ -165,13 +175,15 @@ def fit(
         kind=kind,
         fitter=chosen_fitter(chosen, fitter, known=values is not None),
         device=torch.device(device),
+        intervals=checked_intervals(intervals, robust=robust, noise=noise),
         full_covariance=full_covariance,
         residuals=residuals,
     )
-    maps = Maps(status, parameters=len(chosen.parameters), half_width=quantile(problem.freedom, known=sigma is not None))
+    maps = Maps(status, parameters=len(chosen.parameters))
     for index in problem.chunks(np.flatnonzero(status == Status.OK)):
         maps.put(index, problem.estimate(index))
     facts: dict[str, Any] = {"signal": kind, "fitter": problem.fitter, "noise": noise, "robust": robust}
+    facts["intervals"] = {"kind": problem.intervals, **maps.interval_counts(chosen)}
     if errors.correlation is not None:
         facts["correlation"] = [[float(f"{v:.4g}") for v in row] for row in errors.correlation]
     if chosen.known:
@@ -195,6 +207,7 @@ class _Problem:
     kind: SignalType
     fitter: Fitter
     device: torch.device
+    intervals: Intervals
     full_covariance: bool
     residuals: bool
 
@@ -205,6 +218,11 @@ class _Problem:
     @property
     def freedom(self) -> int:
         return len(self.times) - len(self.model.parameters)
+
+    @property
+    def half_width(self) -> float:
+        """Of a normal interval, in deviations."""
+        return quantile(self.freedom, known=self.deviation is not None)
 
     def estimate(self, index: Int[np.ndarray, " chosen"]) -> Estimate:
         """Fit the voxels at `index`, which must be usable."""
@@ -229,6 +247,8 @@ class _Problem:
         )
         found = self.errors.refine(fitter, self.model, at, signed, first, known)
         solution = with_physical_sign(self.model, found.solution) if self.kind == "complex" else found.solution
+        # Where the parameters took the other sign, so did the signals.
+        signed = torch.where((solution.parameters != found.solution.parameters).any(-1, keepdim=True), -signed, signed)
         given = solution.parameters if known is None else torch.cat([solution.parameters, known], -1)
         misfit = self._misfit(found, first, signed, given, at)
         if found.noise is None:
@@ -236,18 +256,37 @@ class _Problem:
         elif self.deviation is None:
             noise = found.noise
         chi2 = misfit * scale[:, 0] ** 2 if self.deviation is None else misfit / noise[:, 0] ** 2
-        unit = covariance(observed_jacobian(self.model, at, given, found.weights, whitening), found.excess)
+        columns = observed_jacobian(self.model, at, given, found.weights, whitening)
+        unit = covariance(columns, found.excess)
         spread = unit * noise[..., None] ** 2
         if polarities is not None:
             spread = spread + polarities.doubt(noise[:, 0] ** 2)
         in_image_unit = torch.tensor([p.unit == "a.u." for p in self.model.parameters], device=self.device)
         factor = torch.where(in_image_unit, scale, 1.0)
-        std = (spread.diagonal(dim1=-2, dim2=-1).sqrt() * factor).float()
+        deviation = spread.diagonal(dim1=-2, dim2=-1).sqrt()
+        std = (deviation * factor).float()
         values = (solution.parameters * factor).float()
         determined = values.isfinite().all(-1) & unit[:, 0, 0].isfinite() & ~std.isinf().any(-1)
+        status = _outcome(self.model, solution, determined)
+        fitted = Fitted(
+            model=self.model,
+            times=at,
+            signal=signed,
+            weights=weight,
+            known=known,
+            whitening=whitening,
+            parameters=solution.parameters,
+            cost=found.solution.cost,
+            spread=unit,
+            projected=self.fitter == "variable-projection",
+        )
+        plain = unit if found.excess is None else covariance(columns)
+        threshold = (unit / plain).diagonal(dim1=-2, dim2=-1) * (noise * self.half_width) ** 2
+        limits = self._limits(fitted, polarities, deviation, threshold, status == Status.OK)
         return Estimate(
             values=values,
             std=std,
+            limits=limits.scaled(factor),
             covariance=(spread * factor[:, :, None] * factor[:, None, :]).float() if self.full_covariance else None,
             chi2=chi2.float(),
             used=(weight > 0).sum(-1),
@@ -256,11 +295,27 @@ class _Problem:
             if self.residuals
             else None,
             n_iter=solution.iterations,
-            status=_outcome(self.model, solution, determined),
+            status=status,
             near_floor=((signal / scale < NOISE_FLOOR * noise / _precision(first).sqrt()) & (weight > 0)).any(-1)
             if self.floor_matters
             else None,
         )
+
+    def _limits(
+        self,
+        fitted: Fitted,
+        polarities: Polarities | None,
+        deviation: Float[Tensor, "voxel parameter"],
+        threshold: Float[Tensor, "voxel parameter"],
+        ok: Bool[Tensor, " voxel"],
+    ) -> Limits:
+        """Limits of the 95 % intervals in units of the signals as they were fitted."""
+        branches = [fitted]
+        if polarities is not None:
+            parts = zip(polarities.signals, polarities.parameters, polarities.costs, strict=True)
+            branches = [replace(fitted, signal=s, parameters=p, cost=c) for s, p, c in parts]
+        chosen = skewed(self.model, fitted.parameters, deviation, self.intervals) & ok[:, None]
+        return profiled_limits(branches, fitted.parameters, self.half_width * deviation, threshold, chosen)
 
     def _misfit(
         self,

@@ -73,7 +73,8 @@ class FitResult:
     known
         float32 (z, y, x) by name: known maps that were given.
     facts
-        Further facts for the record: ``signal``, the kind that was fitted; ``fitter``; ``known``, which of the model's maps were
+        Further facts for the record: ``signal``, the kind that was fitted; ``fitter``; ``intervals``, their kind and how many come from
+        the profile or are open; ``known``, which of the model's maps were
         given and which taken as 1; and for magnitudes with known deviations
         ``near_noise_floor``, the share of fitted voxels with a magnitude below three deviations. ``left_out`` names contrasts
         without signal anywhere that :func:`puq_qmri.pipeline.fit_images` left out; `times` are those of the others.

@@ -121,12 +121,15 @@ class Polarities:
         The one of least misfit with parameters within their bounds.
     signal
         (voxel, contrast): the magnitudes with the signs that belong to it.
+    signals
+        The magnitudes with the signs of every polarity, each as `signal`.
     parameters, costs
         (polarity, voxel, parameter) and (polarity, voxel) of all of them; the misfit of an unphysical one is infinite.
     """
 
     best: Solution
     signal: Float[Tensor, "voxel contrast"]
+    signals: tuple[Float[Tensor, "voxel contrast"], ...]
     parameters: Float[Tensor, "polarity voxel parameter"]
     costs: Float[Tensor, "polarity voxel"]
 
@@ -181,7 +184,11 @@ def solve_with_polarity(
         best = trial.where(first == index, best)
         signal = torch.where((first == index)[:, None], turned, signal)
     return Polarities(
-        best=best, signal=signal, parameters=torch.stack([trial.parameters for trial in trials]), costs=torch.stack(costs)
+        best=best,
+        signal=signal,
+        signals=tuple(signals),
+        parameters=torch.stack([trial.parameters for trial in trials]),
+        costs=torch.stack(costs),
     )
 
 

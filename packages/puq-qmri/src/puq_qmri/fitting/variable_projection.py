@@ -110,6 +110,23 @@ def solve(
     )
 
 
+def misfit(
+    model: SeparableModel,
+    times: Float[Tensor, " contrast"],
+    signal: Float[Tensor, "voxel contrast"],
+    weights: Float[Tensor, "#voxel contrast"],
+    constant: Float[Tensor, " voxel"],
+    *,
+    whitening: Float[Tensor, "contrast contrast"] | None = None,
+) -> Float[Tensor, " voxel"]:
+    """The misfit that the best coefficients leave at given constants; other parameters as of :func:`solve`."""
+    root = weights.sqrt()
+    target = observed(signal, root, whitening)
+    batch = _Batch(model=model, times=times, root=root, whitening=whitening, target=target)
+    residual = batch.span(constant).project(target)[1]
+    return (residual**2).sum(-1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Span:
     """The space of the observed basis of each voxel, as orthonormal functions.

@@ -207,7 +207,7 @@ def _look(
 ) -> tuple[Leftover, Float[Tensor, "voxel contrast"]] | None:
     """What an unweighted fit of the sample leaves, and the variances there; None if there are too few voxels to tell."""
     equal = np.where(np.isfinite(deviation) & (deviation > 0), np.float32(1), np.float32(np.inf))
-    result = fit(images, times, model, sigma=equal, mask=sample, residuals=True, **options)
+    result = fit(images, times, model, sigma=equal, mask=sample, intervals="normal", residuals=True, **options)
     chosen = sample & (result.status == Status.OK) & (result.contrasts_used > len(model.parameters))
     if chosen.sum() < _ENOUGH:
         return None

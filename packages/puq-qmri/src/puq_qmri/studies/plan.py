@@ -15,7 +15,7 @@ from medcore.io.bids.names import check_label
 from medcore.io.bids.paths import check_inside, listed
 from medcore.io.bids.reading import Part
 from medcore.io.bids.sidecars import Sidecars
-from puq_qmri.choices import Fitter, Noise, Robust, Weighting
+from puq_qmri.choices import Fitter, Intervals, Noise, Robust, Weighting
 from puq_qmri.studies.status import unit_name
 
 B1_SUFFIX = "TB1map"
@@ -31,7 +31,7 @@ class StudySettings:
         Kinds of collections, all that are known if empty.
     part
         Which part of their images.
-    model, model_settings, tr, sigma, signal, fitter, weighting, robust, noise, noise_coils, device
+    model, model_settings, tr, sigma, signal, fitter, weighting, robust, noise, noise_coils, intervals, device
         As for one series.
     b1
         ``auto`` takes the map ``fmap/*_TB1map`` of the subject for models that know B1.
@@ -50,6 +50,7 @@ class StudySettings:
     robust: Robust = "none"
     noise: Noise = "gaussian"
     noise_coils: int = 1
+    intervals: Intervals = "auto"
     device: str = "cpu"
 
 
