@@ -24,6 +24,8 @@ from medcore.io.kspace import KSpace
 from puq_qmri.calibration import mixed_correlation
 from puq_qmri.choices import Fitter
 from puq_qmri.fitting import FitResult, Guidance, Status, guided_fit
+from puq_qmri.fitting.mlp import PixelMlp
+from puq_qmri.fitting.mlp_files import load_mlp
 from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estimate, settled
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
@@ -76,6 +78,9 @@ def reconstruct_and_fit(
     """
     settings = settings or PipelineSettings()
     model = resolve_model(settings.model, typical_slice(kspace), settings.model_settings)
+    mlp = None if settings.mlp is None else load_mlp(settings.mlp)
+    if mlp is not None:
+        mlp.check(model, typical_slice(kspace).times[model.times_key])
     images = reconstruct_images(kspace, settings, csm=csm, progress=progress)
     calibration = images.facts.get("calibration") or {}
     learned = calibration.get("correlation") if settings.weighting == "correlated" else None
@@ -83,7 +88,13 @@ def reconstruct_and_fit(
         weighting=settings.weighting, robust=settings.robust, correlation=None if learned is None else mixed_correlation(learned)
     )
     result = fit_images(
-        images.series, model, sigma=images.deviation, guidance=guidance, fitter=settings.fitter, device=settings.device
+        images.series,
+        model,
+        sigma=images.deviation,
+        guidance=guidance,
+        fitter=settings.fitter,
+        mlp=mlp,
+        device=settings.device,
     )
     return images, result
 
@@ -172,6 +183,7 @@ def fit_images(
     guidance: Guidance | None = None,
     signal: str = "auto",
     fitter: Fitter = "auto",
+    mlp: PixelMlp | None = None,
     device: str | torch.device = "cpu",
 ) -> FitResult:
     """Fit a signal model to images; see :func:`puq_qmri.fitting.guided_fit`.
@@ -197,7 +209,9 @@ def fit_images(
     signal
         ``auto``, ``signed``, ``magnitude`` or ``complex``.
     fitter
-        ``auto``, ``variable-projection`` or ``levenberg-marquardt``.
+        ``auto``, ``variable-projection`` or ``levenberg-marquardt``; ``mlp`` with `mlp`.
+    mlp
+        A network in place of a fit (:mod:`puq_qmri.fitting.mlp_fit`).
     device
         Where to compute.
 
@@ -226,6 +240,7 @@ def fit_images(
         known=known,
         signal=signal,
         fitter=fitter,
+        mlp=mlp,
         device=device,
     )
     if left_out:
