@@ -212,13 +212,11 @@ def test_the_last_step_of_the_published_method_is_scored_beside_the_fit(puq, cas
     for name, guided in (("guided", True), ("unguided", False)):
         save_mlp(tmp_path / name, PixelMlp(MlpSettings(guided=guided)))
     common = ("benchmark", "puq-paper", case_file(), "--method", "adjoint", "--acceleration", 4)
-    plain = json.loads(puq(*common, "--json").out)["results"][0]
     beside = json.loads(puq(*common, "--mlp", tmp_path / "unguided", "--json").out)["results"][0]
-    assert plain["mlp"] is None
-    assert beside["nrmse"] == plain["nrmse"] != beside["mlp"]["nrmse"]
-    assert beside["mlp"]["voxels"] == plain["voxels"]
-    assert "adjoint, mlp" in puq(*common, "--mlp", tmp_path / "unguided").out
+    assert beside["nrmse"] != beside["mlp"]["nrmse"]
+    assert beside["mlp"]["voxels"] == beside["voxels"]
     # This method has no deviations that the guided network could read.
-    assert json.loads(puq(*common, "--mlp", tmp_path / "guided", "--json").out)["results"][0]["mlp"] is None
+    guided = puq(*common, "--mlp", tmp_path / "guided", "--json")
+    assert json.loads(guided.out)["results"][0]["mlp"] is None
     other = puq("benchmark", "puq-paper", case_file(te_s=TE + 0.01), "--method", "adjoint", "--mlp", tmp_path / "unguided")
     assert "--mlp: was trained for te" in other.err

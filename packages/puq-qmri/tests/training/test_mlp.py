@@ -21,18 +21,18 @@ from puq_qmri.training.mlp import MlpTraining, load_mlp_training, train_mlp, tra
 
 TE = np.array(PAPER_TIMES)
 T2 = get_model("t2")
-QUICK = ["steps=1200", "batch=512", "drawn={t2: [0.03, 0.3]}", "snr=[20, 100]", "spread=1.0"]
-"""Enough for a narrow range."""
+NARROW = ["drawn={t2: [0.03, 0.3]}", "snr=[20, 100]"]
+"""A range that is learnt fast."""
 
 
 @pytest.fixture(scope="module")
 def guided():
-    return train_mlp(load_mlp_training("puq-paper", QUICK))
+    return train_mlp(load_mlp_training("puq-paper", [*NARROW, "steps=1200", "batch=512"]))
 
 
 @pytest.fixture(scope="module")
 def unguided():
-    return train_mlp(load_mlp_training("puq-paper-unguided", QUICK))
+    return train_mlp(load_mlp_training("puq-paper-unguided", [*NARROW, "steps=700", "batch=256"]))
 
 
 def voxels(rng, n, deviation, t2=None):
@@ -63,8 +63,8 @@ def test_deviations_that_differ_help_the_network_that_sees_them(guided, unguided
     truth, images = voxels(rng, 4000, deviation)
     sigma = deviation[:, None, None, :]
     seen, unseen = (mlp_fit(images, TE, T2, m, sigma=sigma, signal="signed") for m in (guided, unguided))
-    assert median_error(seen, truth) < 0.92 * median_error(unseen, truth)
-    assert (seen.effective_contrasts < unseen.effective_contrasts).all()
+    assert median_error(seen, truth) < 0.9 * median_error(unseen, truth)
+    assert np.nanmedian(seen.effective_contrasts) < 5 < np.nanmedian(unseen.effective_contrasts) == 8
     shuffled = mlp_fit(images, TE, T2, guided, sigma=np.roll(sigma, 4, axis=0), signal="signed")
     assert median_error(shuffled, truth) > median_error(seen, truth)
 
@@ -117,7 +117,7 @@ def test_another_model_with_two_parameters_and_the_norm_as_reference(rng):
     settings = MlpSettings(
         model="ir", times=tuple(times), guided=False, reference="norm", ranges=dict(zip(names, ranges.values(), strict=True))
     )
-    short = MlpTraining(network=settings, drawn={n: settings.ranges[n] for n in names}, steps=150, batch=256, loss="squared")
+    short = MlpTraining(network=settings, drawn={n: settings.ranges[n] for n in names}, steps=100, batch=256, loss="squared")
     mlp = train_mlp(short)
     t1 = rng.uniform(0.5, 2.0, 200)
     images = 100 * (1 - 1.9 * np.exp(-times[:, None] / t1))[:, None, None, :]
@@ -324,6 +324,7 @@ def series(tmp_path, rng):
     return path
 
 
+@pytest.mark.integration
 def test_from_training_to_maps_on_the_command_line(puq, tmp_path, series):
     done = puq("train-mlp", "puq-paper", "-o", tmp_path / "mlp", "--set", "steps=5", "--set", "batch=64", "--seed", 2, "--json")
     assert done.code == 0, done.err

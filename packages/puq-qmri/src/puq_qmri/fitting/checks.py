@@ -152,8 +152,8 @@ def chosen_fitter(model: SignalModel, requested: Fitter, *, known: bool) -> Fitt
     Raises
     ------
     ConfigError
-        If there is no such fitter, or a network is asked for, which :func:`puq_qmri.fitting.mlp_fit` applies, or variable projection is asked of what
-        it cannot fit.
+        If there is no such fitter, a network is asked for, which :func:`puq_qmri.fitting.mlp_fit` applies, or variable projection is
+        asked of what it cannot fit.
     """
     if requested not in FITTERS:
         raise ConfigError("--fitter", f"is {requested!r}", f"choose one of {', '.join(FITTERS)}")
