@@ -57,11 +57,11 @@ class MlpTraining:
     network: MlpSettings = field(default_factory=MlpSettings)
     drawn: Mapping[str, tuple[float, float]] = field(default_factory=lambda: {"t2": (0.01, 1.9)})
     snr: tuple[float, float] = (10.0, 200.0)
-    spread: float = 1.0
+    spread: float = 2.0
     loss: Literal["log", "squared"] = "log"
     steps: int = 4000
     batch: int = 1024
-    learning_rate: float = 3e-3
+    learning_rate: float = 6e-3
     seed: int = 0
 
     def __post_init__(self) -> None:
