@@ -20,9 +20,9 @@ CoilGeometry = Literal["birdcage", "random-birdcage", "loops"]
 COIL_GEOMETRIES: tuple[CoilGeometry, ...] = get_args(CoilGeometry)
 """Places of simulated receive coils: :func:`puq_qmri.simulation.coil_maps`."""
 
-Fitter = Literal["auto", "variable-projection", "levenberg-marquardt"]
+Fitter = Literal["auto", "variable-projection", "levenberg-marquardt", "mlp"]
 FITTERS: tuple[Fitter, ...] = get_args(Fitter)
-"""How the misfit is made least: :func:`puq_qmri.fitting.fit`."""
+"""How the misfit is made least, :func:`puq_qmri.fitting.fit`; or a network in its place, :mod:`puq_qmri.fitting.mlp_fit`."""
 
 Weighting = Literal["auto", "none", "given", "misfit-aware", "correlated"]
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from medcore.io import KSpace, write_ismrmrd
 from medcore.provenance import RunRecord
 from medcore.report import Report
 from medcore.report.figures import calibration_figure
-from puq_qmri.demo_weights import ACCELERATIONS, WEIGHTS, WeightsRow, compare_weights
+from puq_qmri.demo_weights import ACCELERATIONS, WEIGHTS, Model, WeightsRow, compare_weights
 from puq_qmri.evaluation import Evaluation, evaluate
 from puq_qmri.pipeline import PipelineSettings, reconstruct_and_fit
 from puq_qmri.reconstruction import ReconstructionSettings
@@ -116,7 +116,7 @@ def run_demo(output: str | Path, *, seed: int = 0, force: bool = False, say: Cal
     with atomic_directory(output, force=force) as folder:
         done = [_part(folder / name, name, settings, say) for name, settings in parts(seed).items()]
         say("T2 and T1 again, contrasts of unequal quality: equal, predicted, true and shuffled deviations as weights")
-        found = Demo(parts=done, weights=[row for name in parts(seed) for row in compare_weights(name, HELD_OUT_SEED + seed)])
+        found = Demo(parts=done, weights=[row for model in get_args(Model) for row in compare_weights(model, HELD_OUT_SEED + seed)])
         record.extra = {"weights": [dataclasses.asdict(row) for row in found.weights]}
         overview(found, record.write(folder)).write(folder / REPORT)
     return found

@@ -6,6 +6,7 @@ The scan is one where weights can matter: contrasts are undersampled by 2 and 8 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from puq_qmri.results import ReconstructedImages
 from puq_qmri.simulation import SimulationSettings, Truth, simulate
 from puq_qmri.uncertainty import component_errors
 
+Model = Literal["t2", "t1"]
 METHODS: tuple[Method, ...] = ("cg-sense", "subspace", "unrolled")
 WEIGHTS = {
     "equal": "all contrasts the same",
@@ -37,17 +39,17 @@ _WINDOW = 5
 class WeightsRow:
     """Median relative error over voxels of one tissue, by kind of weights, of one reconstruction."""
 
-    model: str
+    model: Model
     method: str
     errors: dict[str, float]
 
 
-def mixed_scan(model: str, seed: int) -> SimulationSettings:
+def mixed_scan(model: Model, seed: int) -> SimulationSettings:
     """Lines of eight contrasts, every other one with fewer of them."""
     return SimulationSettings(model=model, trajectory="cartesian", size=96, accelerations=ACCELERATIONS * 4, seed=seed)
 
 
-def compare_weights(model: str, seed: int) -> list[WeightsRow]:
+def compare_weights(model: Model, seed: int) -> list[WeightsRow]:
     """Simulate a scan of contrasts of unequal quality, reconstruct it in every way, and fit each with all kinds of weights.
 
     Parameters
@@ -61,7 +63,7 @@ def compare_weights(model: str, seed: int) -> list[WeightsRow]:
     return [WeightsRow(model=model, method=method, errors=_errors(kspace, truth, method, model, seed)) for method in METHODS]
 
 
-def _errors(kspace: KSpace, truth: Truth, method: Method, model: str, seed: int) -> dict[str, float]:
+def _errors(kspace: KSpace, truth: Truth, method: Method, model: Model, seed: int) -> dict[str, float]:
     reconstruction = ReconstructionSettings(method=method)
     images = reconstruct_images(kspace, PipelineSettings(reconstruction=reconstruction, uncertainty="learned", seed=seed))
     assert images.deviation is not None  # noqa: S101 - for the type checker: `learned` gives them

@@ -15,6 +15,8 @@ from puq_qmri.calibration import Calibration, mixed_correlation
 from puq_qmri.choices import Fitter, Intervals, Noise, Robust, Weighting
 from puq_qmri.devices import checked_device
 from puq_qmri.fitting import FitResult, Guidance, Status
+from puq_qmri.fitting.mlp import PixelMlp
+from puq_qmri.fitting.mlp_files import load_mlp
 from puq_qmri.inputs import ImageOptions, open_b1, open_deviation, open_labels, open_mask, resolve_model, with_repetition_time
 from puq_qmri.pipeline import fit_images
 from puq_qmri.results import foreground, summary
@@ -37,6 +39,8 @@ class FitSettings:
         ``auto``, ``signed``, ``magnitude`` or ``complex``.
     mask, b1, labels, correlation
         Files.
+    mlp
+        Folder of a pixelwise network in place of a fit.
     images
         How to read them.
     fitter, weighting, robust, noise, noise_coils, intervals, device
@@ -52,6 +56,7 @@ class FitSettings:
     b1: Path | None = None
     images: ImageOptions = field(default_factory=ImageOptions)
     fitter: Fitter = "auto"
+    mlp: Path | None = None
     weighting: Weighting = "auto"
     labels: Path | None = None
     correlation: Path | None = None
@@ -64,7 +69,7 @@ class FitSettings:
     @property
     def files(self) -> list[Path]:
         """The files beside the images."""
-        named = [path for path in (self.mask, self.b1, self.labels, self.correlation) if path]
+        named = [path for path in (self.mask, self.b1, self.labels, self.correlation, self.mlp) if path]
         return [*named, *([Path(self.sigma)] if self.sigma and Path(self.sigma).is_file() else [])]
 
 
@@ -86,6 +91,8 @@ class PreparedFit:
         Maps that the model takes, by name.
     guidance
         How errors enter.
+    mlp
+        A network in place of a fit.
     """
 
     series: ImageSeries
@@ -94,6 +101,7 @@ class PreparedFit:
     mask: Bool[np.ndarray, "z y x"] | None
     known: dict[str, Float[np.ndarray, "z y x"]] | None
     guidance: Guidance
+    mlp: PixelMlp | None
 
 
 def prepare_fit(series: ImageSeries, written: Float[np.ndarray, "contrast z y x"] | None, settings: FitSettings) -> PreparedFit:
@@ -122,6 +130,7 @@ def prepare_fit(series: ImageSeries, written: Float[np.ndarray, "contrast z y x"
         model=resolve_model(settings.model, found, settings.model_settings),
         known=None if settings.b1 is None else {"b1": open_b1(settings.b1, found)},
         guidance=_guidance(found, settings),
+        mlp=None if settings.mlp is None else load_mlp(settings.mlp),
     )
 
 
@@ -143,6 +152,7 @@ def fit_prepared(ready: PreparedFit, settings: FitSettings) -> tuple[FitResult, 
         signal=settings.signal,
         fitter=settings.fitter,
         intervals=settings.intervals,
+        mlp=ready.mlp,
         device=checked_device(settings.device),
     )
     return result, fit_facts(result, ready.series, ready.mask, ready.deviation)

@@ -65,6 +65,8 @@ class PipelineSettings:
         One of :data:`puq_qmri.choices.FITTERS`.
     intervals
         One of :data:`puq_qmri.choices.INTERVALS`; a profile does not go with robust estimates.
+    mlp
+        Folder of a pixelwise network that takes the place of the fit; needed by ``fitter="mlp"``.
     weighting, robust
         See :class:`puq_qmri.fitting.Guidance`; ``correlated`` takes the correlation between contrasts of the calibration.
     seed
@@ -86,6 +88,7 @@ class PipelineSettings:
     model: str | None = None
     model_settings: Mapping[str, Any] = field(default_factory=dict)
     fitter: Fitter = "auto"
+    mlp: str | None = None
     weighting: Weighting = "auto"
     robust: Robust = "none"
     intervals: Intervals = "auto"
@@ -99,6 +102,8 @@ class PipelineSettings:
             raise unknown_name("--uncertainty", self.uncertainty, [*UNCERTAINTIES])
         if self.fitter not in FITTERS:
             raise unknown_name("--fitter", self.fitter, [*FITTERS])
+        if self.fitter == "mlp" and self.mlp is None:
+            raise ConfigError("--fitter mlp", "needs a trained network", "give --mlp with the folder of puq-qmri train-mlp")
         if self.weighting not in WEIGHTINGS:
             raise unknown_name("--weighting", self.weighting, [*WEIGHTINGS])
         if self.robust not in ROBUST:

@@ -41,6 +41,7 @@ Fitter = Annotated[
     FitterName,
     typer.Option(help="auto: variable projection, or Levenberg-Marquardt for models and known maps that the first cannot do."),
 ]
+MlpFolder = Annotated[Path | None, typer.Option("--mlp", help="Folder of puq-qmri train-mlp: a network in place of the fit.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or another name that torch knows.")]
 Method = Annotated[Literal["auto", "cg-sense", "subspace", "unrolled", "adjoint"], typer.Option(help="How images are made.")]
 Uncertainty = Annotated[

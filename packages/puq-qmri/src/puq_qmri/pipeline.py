@@ -24,6 +24,8 @@ from medcore.io.kspace import KSpace
 from puq_qmri.calibration import mixed_correlation
 from puq_qmri.choices import Fitter, Intervals
 from puq_qmri.fitting import FitResult, Guidance, Status, guided_fit
+from puq_qmri.fitting.mlp import PixelMlp
+from puq_qmri.fitting.mlp_files import load_mlp
 from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estimate, settled
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
@@ -76,6 +78,9 @@ def reconstruct_and_fit(
     """
     settings = settings or PipelineSettings()
     model = resolve_model(settings.model, typical_slice(kspace), settings.model_settings)
+    mlp = None if settings.mlp is None else load_mlp(settings.mlp)
+    if mlp is not None:
+        mlp.check(model, typical_slice(kspace).times[model.times_key])
     images = reconstruct_images(kspace, settings, csm=csm, progress=progress)
     calibration = images.facts.get("calibration") or {}
     learned = calibration.get("correlation") if settings.weighting == "correlated" else None
@@ -89,6 +94,7 @@ def reconstruct_and_fit(
         guidance=guidance,
         fitter=settings.fitter,
         intervals=settings.intervals,
+        mlp=mlp,
         device=settings.device,
     )
     return images, result
@@ -179,6 +185,7 @@ def fit_images(
     signal: str = "auto",
     fitter: Fitter = "auto",
     intervals: Intervals = "auto",
+    mlp: PixelMlp | None = None,
     device: str | torch.device = "cpu",
 ) -> FitResult:
     """Fit a signal model to images; see :func:`puq_qmri.fitting.guided_fit`.
@@ -204,9 +211,11 @@ def fit_images(
     signal
         ``auto``, ``signed``, ``magnitude`` or ``complex``.
     fitter
-        ``auto``, ``variable-projection`` or ``levenberg-marquardt``.
+        ``auto``, ``variable-projection`` or ``levenberg-marquardt``; ``mlp`` with `mlp`.
     intervals
         ``auto``, ``normal`` or ``profile``, see :func:`puq_qmri.fitting.fit`.
+    mlp
+        A network in place of a fit (:mod:`puq_qmri.fitting.mlp_fit`).
     device
         Where to compute.
 
@@ -236,6 +245,7 @@ def fit_images(
         signal=signal,
         fitter=fitter,
         intervals=intervals,
+        mlp=mlp,
         device=device,
     )
     if left_out:

@@ -38,7 +38,11 @@ _BIDS_TIMES = {
     "b_value": "BValue",
 }
 _BIDS_SCALES = {"flip_angle": rad_to_deg(1.0), "b_value": 1e-6}
-_FITTERS = {"variable-projection": "variable projection", "levenberg-marquardt": "Levenberg-Marquardt steps"}
+_FITTERS = {
+    "variable-projection": "variable projection",
+    "levenberg-marquardt": "Levenberg-Marquardt steps",
+    "mlp": "a multilayer perceptron, amplitude by least squares",
+}
 _DESCRIPTIONS = {
     "std": "standard deviation of {name} under the noise of the images",
     "low95": "lower limit of the 95 % interval of {name}",
@@ -363,6 +367,12 @@ def _sidecar(result: FitResult, model: SignalModel, series: ImageSeries) -> dict
 def weights_in_words(result: FitResult) -> str:
     """What weighed the contrasts of a fit."""
     taken = (result.facts.get("weighting") or {}).get("taken", "given")
+    if result.facts.get("fitter") == "mlp":
+        return (
+            "what a network learnt to make of the deviations"
+            if result.facts["guided"]
+            else "what a network learnt, without deviations"
+        )
     if not result.sigma_known:
         return "equal weights, variance from the residuals"
     return {
@@ -375,6 +385,8 @@ def weights_in_words(result: FitResult) -> str:
 
 def _estimate_in_words(result: FitResult) -> str:
     noise, robust = result.facts.get("noise", "gaussian"), result.facts.get("robust", "none")
+    if result.facts.get("fitter") == "mlp":
+        return "estimate from the signals of each voxel"
     if noise != "gaussian":
         return f"maximum likelihood for {noise} noise"
     return "weighted least squares" if robust == "none" else f"robust ({robust}) weighted least squares"

@@ -9,6 +9,8 @@ import torch
 
 from medcore.errors import ConfigError, InputError
 from puq_qmri.fitting import fit
+from puq_qmri.fitting.mlp import MlpSettings, PixelMlp
+from puq_qmri.fitting.mlp_files import save_mlp
 from puq_qmri.protocols import line_masks, measure, read_case, score
 from puq_qmri.simulation import birdcage
 
@@ -204,3 +206,17 @@ def test_bad_options(puq, case_file, arguments, message):
     done = puq("benchmark", "puq-paper", case_file(), *arguments)
     assert done.code != 0
     assert message in done.err
+
+
+def test_the_last_step_of_the_published_method_is_scored_beside_the_fit(puq, case_file, tmp_path):
+    for name, guided in (("guided", True), ("unguided", False)):
+        save_mlp(tmp_path / name, PixelMlp(MlpSettings(guided=guided)))
+    common = ("benchmark", "puq-paper", case_file(), "--method", "adjoint", "--acceleration", 4)
+    beside = json.loads(puq(*common, "--mlp", tmp_path / "unguided", "--json").out)["results"][0]
+    assert beside["nrmse"] != beside["mlp"]["nrmse"]
+    assert beside["mlp"]["voxels"] == beside["voxels"]
+    # This method has no deviations that the guided network could read.
+    guided = puq(*common, "--mlp", tmp_path / "guided", "--json")
+    assert json.loads(guided.out)["results"][0]["mlp"] is None
+    other = puq("benchmark", "puq-paper", case_file(te_s=TE + 0.01), "--method", "adjoint", "--mlp", tmp_path / "unguided")
+    assert "--mlp: was trained for te" in other.err

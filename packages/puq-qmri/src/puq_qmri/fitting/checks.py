@@ -153,10 +153,13 @@ def chosen_fitter(model: SignalModel, requested: Fitter, *, known: bool) -> Fitt
     Raises
     ------
     ConfigError
-        If there is no such fitter, or variable projection is asked of what it cannot fit.
+        If there is no such fitter, a network is asked for, which :func:`puq_qmri.fitting.mlp_fit` applies, or variable projection is
+        asked of what it cannot fit.
     """
     if requested not in FITTERS:
         raise ConfigError("--fitter", f"is {requested!r}", f"choose one of {', '.join(FITTERS)}")
+    if requested == "mlp":
+        raise ConfigError("--fitter mlp", "needs a trained network", "give --mlp with the folder of puq-qmri train-mlp")
     possible = isinstance(model, SeparableModel) and not known
     if requested == "auto":
         return "variable-projection" if possible else "levenberg-marquardt"

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from medcore.errors import ConfigError
 from medcore.plugins import unknown_name
 from puq_qmri.choices import NOISES, ROBUST, WEIGHTINGS, Intervals
+from puq_qmri.fitting.mlp import PixelMlp
+from puq_qmri.fitting.mlp_fit import mlp_fit
 from puq_qmri.fitting.problem import fit
 from puq_qmri.fitting.result import FitResult
 from puq_qmri.fitting.weighting import weigh
@@ -93,6 +95,7 @@ def guided_fit(
     guidance: Guidance | None = None,
     mask: NDArray[Any] | None = None,
     intervals: Intervals = "auto",
+    mlp: PixelMlp | None = None,
     **options: Any,
 ) -> FitResult:
     """:func:`puq_qmri.fitting.fit` with weights by the rule of the guidance.
@@ -103,6 +106,8 @@ def guided_fit(
         As :func:`puq_qmri.fitting.fit` takes them.
     guidance
         By default weights are chosen by the rule ``auto``.
+    mlp
+        A network that takes the place of the fit; it reads the deviations itself, so that no rule chooses weights.
     options
         ``known``, ``signal``, ``fitter``, ``device``.
 
@@ -120,6 +125,8 @@ def guided_fit(
     """
     guidance = guidance or Guidance()
     rule = guidance.rule(sigma)
+    if mlp is not None:
+        return _by_network(images, times, model, mlp, guidance, {"sigma": sigma, "mask": mask, "intervals": intervals, **options})
     errors: dict[str, Any] = {"robust": guidance.robust, "noise": guidance.noise, "noise_coils": guidance.noise_coils}
     common: dict[str, Any] = {"mask": mask, **options}
     final: dict[str, Any] = {"intervals": intervals, **errors, **common}
@@ -135,6 +142,35 @@ def guided_fit(
         chosen = weigh(images, times, model, whole, rule=rule, labels=guidance.labels, **common)
         facts = chosen.facts
         result = fit(images, times, model, sigma=chosen.deviation, weights=chosen.weights, **final)
+    return dataclasses.replace(result, facts={**result.facts, "weighting": facts})
+
+
+def _by_network(
+    images: NDArray[Any],
+    times: NDArray[np.floating[Any]],
+    model: SignalModel,
+    mlp: PixelMlp,
+    guidance: Guidance,
+    options: dict[str, Any],
+) -> FitResult:
+    """The network's maps; what it cannot take into account is refused."""
+    fitter, known = options.pop("fitter", "auto"), options.pop("known", None)
+    chosen = (
+        ("--fitter", fitter, ("auto", "mlp")),
+        ("--weighting", guidance.weighting, ("auto",)),
+        ("--robust", guidance.robust, ("none",)),
+        ("--noise", guidance.noise, ("gaussian",)),
+        ("--intervals", options.pop("intervals"), ("auto", "normal")),
+    )
+    for option, value, possible in chosen:
+        if value not in possible:
+            raise ConfigError(
+                f"{option} {value}", "was asked of a network, which has no choice of it", "leave --mlp or this option out"
+            )
+    if known:
+        raise ConfigError(f"known map {next(iter(known))!r}", "was given to a network, which takes none", "use another fitter")
+    result = mlp_fit(images, times, model, mlp, **options)
+    facts = {"rule": "auto", "taken": "network" if mlp.settings.guided else "none"}
     return dataclasses.replace(result, facts={**result.facts, "weighting": facts})
 
 

@@ -156,6 +156,12 @@ class Limits:
     profiled: Bool[Tensor, "voxel parameter"]
     open: Bool[Tensor, "voxel parameter"]
 
+    @classmethod
+    def normal(cls, values: Float[Tensor, "voxel parameter"], half_width: Float[Tensor, "voxel parameter"]) -> Limits:
+        """As far to both sides."""
+        none = torch.zeros_like(values, dtype=torch.bool)
+        return cls(low=values - half_width, high=values + half_width, profiled=none, open=none)
+
     def scaled(self, factor: Float[Tensor, "voxel parameter"]) -> Limits:
         """In other units."""
         return replace(self, low=self.low * factor, high=self.high * factor)

@@ -12,10 +12,12 @@ from jaxtyping import Complex64
 
 from medcore.io.kspace import KSpace
 from medcore.metrics import nrmse
+from puq_qmri.fitting.mlp import PixelMlp
 from puq_qmri.pipeline import PipelineSettings, fit_images, reconstruct_images
 from puq_qmri.protocols.case import PaperCase
 from puq_qmri.protocols.measurement import measure
 from puq_qmri.protocols.scores import Scores, score
+from puq_qmri.signal_models import get_model
 
 MODEL = "t2"
 PUBLISHED = (
@@ -42,23 +44,28 @@ class MethodResult:
         Of that from a fit with the method's own deviations as weights; None where it gives none.
     image_nrmse
         Root mean square of the difference of magnitudes over that of the images, in the region of interest.
-    seconds, fit_seconds
-        Time of reconstruction and of the fit without weights.
+    mlp
+        Of that from a pixelwise network; None without one, or where it needs deviations and the method gives none.
+    seconds, fit_seconds, mlp_seconds
+        Time of reconstruction, of the fit without weights, and of the network.
     """
 
     method: str
     scores: Scores
     weighted: Scores | None
+    mlp: Scores | None
     image_nrmse: float | None
     seconds: float
     fit_seconds: float
+    mlp_seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers: the scores beside the method, those of the weighted fit under ``weighted``."""
+        """Plain numbers: the scores beside the method, those of the weighted fit and of a network under their names."""
         return {
             "method": self.method,
             **self.scores.as_dict(),
             "weighted": None if self.weighted is None else self.weighted.as_dict(),
+            "mlp": None if self.mlp is None else self.mlp.as_dict(),
             "image_nrmse": self.image_nrmse,
             "seconds": round(self.seconds, 3),
             "fit_seconds": round(self.fit_seconds, 3),
@@ -66,7 +73,12 @@ class MethodResult:
 
 
 def run_case(
-    case: PaperCase, settings: list[PipelineSettings], *, acceleration: float = 6.0, seed: int | None = None
+    case: PaperCase,
+    settings: list[PipelineSettings],
+    *,
+    acceleration: float = 6.0,
+    seed: int | None = None,
+    mlp: PixelMlp | None = None,
 ) -> list[MethodResult]:
     """Measure a case as the protocol does and reconstruct and fit it with every method.
 
@@ -80,19 +92,25 @@ def run_case(
         Of each method.
     acceleration, seed
         See :func:`puq_qmri.protocols.measurement.measure`.
+    mlp
+        A pixelwise network for the echo times of the case, to be scored beside the fit.
 
     Raises
     ------
     ConfigError
         If the acceleration does not suit the matrix.
+    InputError
+        If the network is for other echo times.
     NumericalError
         If no voxel could be fitted.
     """
     kspace = measure(case, acceleration=acceleration, seed=seed)
-    return [_run(case, kspace, one) for one in settings]
+    if mlp is not None:
+        mlp.check(get_model(MODEL), case.te)
+    return [_run(case, kspace, one, mlp) for one in settings]
 
 
-def _run(case: PaperCase, kspace: KSpace, settings: PipelineSettings) -> MethodResult:
+def _run(case: PaperCase, kspace: KSpace, settings: PipelineSettings, mlp: PixelMlp | None) -> MethodResult:
     start = time.perf_counter()
     images = reconstruct_images(kspace, dataclasses.replace(settings, model=MODEL), csm=kspace.csm)
     reconstructed = time.perf_counter()
@@ -104,13 +122,19 @@ def _run(case: PaperCase, kspace: KSpace, settings: PipelineSettings) -> MethodR
     if images.deviation is not None:
         fitted = fit_images(images.series, MODEL, sigma=images.deviation, mask=region, device=settings.device)
         weighted = score(case.t2, case.roi, fitted, magnitudes)
+    begun, network = time.perf_counter(), None
+    if mlp is not None and (images.deviation is not None or not mlp.settings.guided):
+        found = fit_images(images.series, MODEL, sigma=images.deviation, mask=region, mlp=mlp, device=settings.device)
+        network = score(case.t2, case.roi, found, magnitudes)
     return MethodResult(
         method=settings.reconstruction.method,
         scores=score(case.t2, case.roi, plain, magnitudes),
         weighted=weighted,
+        mlp=network,
         image_nrmse=_image_error(case, images.series.data[:, 0]),
         seconds=reconstructed - start,
         fit_seconds=done - reconstructed,
+        mlp_seconds=time.perf_counter() - begun,
     )
 
 
