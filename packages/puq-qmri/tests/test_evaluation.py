@@ -54,6 +54,15 @@ def test_coverage_counts_the_intervals_that_hold_the_truth(truth: MapFolder) -> 
     assert facts["z_score_rms"] == pytest.approx(2.1 * np.sqrt(40 / 180), rel=1e-3)
 
 
+def test_a_limit_that_is_missing_beside_the_other_is_open(truth: MapFolder) -> None:
+    estimate = truth.maps["T2map"] - np.float32(0.021)
+    maps = folder(estimate, std=0.01)
+    assert evaluate(maps, truth)[0].as_dict()["coverage"] == 0
+    high = np.full_like(estimate, np.nan)
+    assert evaluate(dataclasses.replace(maps, high95={"T2map": high}), truth)[0].as_dict()["coverage"] == 1
+    assert evaluate(dataclasses.replace(maps, low95={"T2map": high}), truth)[0].as_dict()["coverage"] == 0
+
+
 def test_voxels_without_estimate_are_counted_not_scored(truth: MapFolder) -> None:
     estimate = truth.maps["T2map"].copy()
     estimate[0, 5] = np.nan

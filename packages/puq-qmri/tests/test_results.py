@@ -78,6 +78,19 @@ def test_maps_are_nan_exactly_where_the_status_says_so(tmp_path: Path, series: I
         np.testing.assert_array_equal(np.isnan(values), status != Status.OK)
 
 
+def test_an_open_limit_is_nan_in_its_file(tmp_path: Path, series: ImageSeries) -> None:
+    result = fit_images(series, "t2", sigma=0.5)
+    high = result.high95["t2"].copy()
+    high[1, 2, 3] = np.inf
+    result = dataclasses.replace(result, high95={**result.high95, "t2": high})
+    write_result(tmp_path / "maps", record(), page=lambda c: Report("page", c["command"]), series=series, maps=result)
+    found = read_maps(tmp_path / "maps")
+    assert np.isnan(found.high95["T2map"][1, 2, 3])
+    assert np.isfinite(found.low95["T2map"][1, 2, 3])
+    sidecar = json.loads((tmp_path / "maps" / "desc-high95_T2map.json").read_text())
+    assert "NaN beside a lower limit: the data do not end the interval" in sidecar["Description"]
+
+
 def test_without_known_deviations_there_is_no_p_value(tmp_path: Path, series: ImageSeries) -> None:
     result = fit_images(series, "t2")
     write_result(tmp_path / "maps", record(), page=lambda c: Report("page", c["command"]), series=series, maps=result)

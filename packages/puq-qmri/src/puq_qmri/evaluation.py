@@ -111,12 +111,20 @@ def _compare(maps: MapFolder, reference: MapFolder, name: str, region: str, insi
     there = inside & np.isfinite(estimate)
     metrics = {key: function(truth, estimate, mask=there) for key, function in _AGREEMENT.items()}
     if name in maps.low95 and name in maps.high95:
-        low, high = maps.low95[name], maps.high95[name]
+        low, high = _ends(maps.low95[name], maps.high95[name])
         metrics["coverage"] = coverage(truth, low, high, mask=there & np.isfinite(low) & np.isfinite(high))
     if name in maps.std:
         std = maps.std[name]
         metrics["z_score_rms"] = z_score_rms(truth, estimate, std, mask=there & np.isfinite(std))
     return Evaluation(map_name=name, region=region, voxels=int(inside.sum()), missing=int((inside & ~there).sum()), metrics=metrics)
+
+
+def _ends(
+    low: Float[np.ndarray, "z y x"], high: Float[np.ndarray, "z y x"]
+) -> tuple[Float[np.ndarray, "z y x"], Float[np.ndarray, "z y x"]]:
+    """Limits of intervals; one that is NaN beside a number is that of an open interval."""
+    far = np.finfo(np.float32).max
+    return np.where(np.isnan(low) & np.isfinite(high), -far, low), np.where(np.isnan(high) & np.isfinite(low), far, high)
 
 
 def _check_alike(maps: MapFolder, reference: MapFolder, name: str, mask: np.ndarray | None) -> None:

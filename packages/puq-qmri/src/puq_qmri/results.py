@@ -45,8 +45,8 @@ _FITTERS = {
 }
 _DESCRIPTIONS = {
     "std": "standard deviation of {name} under the noise of the images",
-    "low95": "lower limit of the 95 % interval of {name}",
-    "high95": "upper limit of the 95 % interval of {name}",
+    "low95": "lower limit of the 95 % interval of {name}; NaN beside an upper limit: the data do not end the interval",
+    "high95": "upper limit of the 95 % interval of {name}; NaN beside a lower limit: the data do not end the interval",
 }
 _MAP_FILE = re.compile(r"^(?:[a-zA-Z0-9-]+_)*?(?:desc-(?P<desc>[a-zA-Z0-9]+)_)?(?P<name>[a-zA-Z0-9]+map)\.nii(?:\.gz)?$")
 
@@ -176,7 +176,8 @@ def write_maps(
         for kind, values in (("std", result.std), ("low95", result.low95), ("high95", result.high95)):
             limits = {} if kind == "std" else {"ConfidenceLevel": 0.95, "Interval": _interval(result)}
             text = {"Description": _DESCRIPTIONS[kind].format(name=_title(parameter))}
-            _write(folder, f"{prefix}desc-{kind}_{name}", values[parameter.name], series, {**text, **stated, **limits})
+            finite = np.where(np.isinf(values[parameter.name]), np.float32(np.nan), values[parameter.name])
+            _write(folder, f"{prefix}desc-{kind}_{name}", finite, series, {**text, **stated, **limits})
         levels = {str(int(code)): text for code, text in STATUS_TEXT.items()}
         words = "how the fit of each voxel ended; maps are NaN wherever this is not 0"
         _write(folder, f"{prefix}desc-status_{name}", result.status, series, {"Description": words, "Levels": levels, **common})
