@@ -30,6 +30,7 @@ from puq_qmri.imaging import UNCERTAINTIES, PipelineSettings, Uncertainty, estim
 from puq_qmri.inputs import contrasts_with_signal, resolve_model
 from puq_qmri.preparation import prepare
 from puq_qmri.results import ReconstructedImages
+from puq_qmri.sampling import Sampling
 from puq_qmri.signal_models import SignalModel
 from puq_qmri.slices import SlicedScan, reconstruct_slices, typical_slice
 
@@ -131,6 +132,7 @@ def reconstruct_images(
         residuals=found.residuals,
         noise_level=found.noise_level,
         noise_source=source if found.noise_level else None,
+        sampling=Sampling.of(white),
         facts=found.facts,
     )
 

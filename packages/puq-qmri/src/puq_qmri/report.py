@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ from jaxtyping import Bool, Float
 
 from medcore.io import ImageSeries
 from medcore.report import Report
-from medcore.report.figures import QUANTITIES, calibration_figure, fit_figure, map_figure
+from medcore.report.figures import QUANTITIES, calibration_figure, fit_figure, map_figure, sampling_figure
 from puq_qmri.evaluation import REGIONS, Evaluation, errors
 from puq_qmri.fitting import STATUS_TEXT, FitResult, Status
-from puq_qmri.fitting.weighting import TRUSTED
-from puq_qmri.results import MapFolder, ReconstructedImages, fitted_part, foreground, summary, weights_in_words
+from puq_qmri.report_status import evenly, fit_status, median, notes
+from puq_qmri.results import MapFolder, ReconstructedImages, fitted_part, foreground, summary
 from puq_qmri.signal_models import Parameter, SignalModel
 from puq_qmri.voxel_fits import by_interest, coordinate, example_voxels, fit_panel, on_screen
 from puq_qmri.voxel_fits import label as label_of
@@ -59,7 +58,7 @@ def maps_report(
     series, sigma = fitted_part(result, series, sigma)
     made = ", ".join(f"{name} {value}" for name, value in model.settings().items() if value is not None)
     page = Report(title, f"model {model.name}: {model.summary}{f' ({made})' if made else ''}")
-    _fit_status(page, result, inside, series)
+    fit_status(page, result, inside, series)
     _maps_section(page, result, model, inside, series)
     _numbers_section(page, result, model, inside, mask_given=mask is not None)
     _voxels_section(page, result, model, inside, series, sigma)
@@ -71,7 +70,7 @@ def maps_report(
 def images_report(title: str, images: ReconstructedImages, record: dict[str, Any]) -> Report:
     """Page of a reconstruction; `record` is the content of ``run.json``."""
     page = Report(title, f"{images.series.n_contrasts} contrasts of {images.series.shape} voxels (z, y, x)")
-    _notes(page, images.series.repairs)
+    notes(page, images.series.repairs)
     _images_section(page, images)
     return page.provenance(record)
 
@@ -168,59 +167,6 @@ def _quantity(parameter: Parameter) -> str | None:
     if parameter.name in QUANTITIES:
         return parameter.name
     return "signal" if parameter.unit == "a.u." else None
-
-
-def _notes(page: Report, repairs: Sequence[str]) -> None:
-    for repair in repairs:
-        page.status("warned", f"input: {repair}")
-
-
-def _fit_status(page: Report, result: FitResult, inside: Bool[np.ndarray, "z y x"], series: ImageSeries) -> None:
-    fitted, total = int((inside & (result.status == Status.OK)).sum()), int(inside.sum())
-    share = fitted / total if total else 0.0
-    page.status(
-        "passed" if share >= 0.95 else "warned", f"{fitted} of {total} voxels with signal were fitted ({100 * share:.1f} %)"
-    )
-    if result.sigma_known:
-        page.status("info", f"weights: {weights_in_words(result)}")
-        _weighting_status(page, result)
-    elif result.degrees_of_freedom < 1:
-        page.status("warned", "as many contrasts as parameters and no known deviations: there is no confidence")
-    else:
-        page.status(
-            "info",
-            f"deviations of the images are unknown: residuals with {result.degrees_of_freedom} degrees of freedom give the intervals",
-        )
-    if result.sigma_known and result.degrees_of_freedom > 0:
-        from scipy.stats import chi2
-
-        misfit = _median(result.chi2[inside]) / float(chi2.median(result.degrees_of_freedom))
-        page.status(
-            "passed" if 0.5 <= misfit <= 2 else "warned",
-            f"median misfit {misfit:.2f} times that of noise alone (1 where model and deviations are right)",
-        )
-    if left_out := result.facts.get("left_out"):
-        page.status("warned", f"contrast {', '.join(map(str, left_out))} has no signal anywhere and was left out")
-    if result.facts.get("signal") == "magnitude" and result.facts.get("noise", "gaussian") == "gaussian":
-        page.status("info", "magnitude images: at low signal their noise floor lengthens relaxation times")
-    _notes(page, series.repairs)
-
-
-def _weighting_status(page: Report, result: FitResult) -> None:
-    """What the rule of the weights saw in the regions."""
-    regions = [r for r in result.facts.get("weighting", {}).get("regions", []) if r["voxels"]]
-    shown = regions if len(regions) <= _SLICES else [regions[i] for i in _spread(len(regions), _SLICES)]
-    for region in shown:
-        trusted = region["taken"] != "none"
-        page.status(
-            "info" if region["reduced_chi2"] <= TRUSTED else "warned",
-            f"{region['region']}: residuals are {region['reduced_chi2']:.2f} times as large as the deviations say (squared, median), "
-            + ("so that these weigh the contrasts" if trusted else "so that all contrasts weigh the same"),
-        )
-    if result.facts.get("robust", "none") != "none":
-        page.status("info", f"robust estimates ({result.facts['robust']}): contrasts far from what the others say count less")
-    if result.facts.get("noise", "gaussian") != "gaussian":
-        page.status("info", f"maximum likelihood for {result.facts['noise']} noise")
 
 
 def _maps_section(
@@ -326,7 +272,7 @@ def _images_section(page: Report, images: ReconstructedImages) -> None:
     series = images.series
     key = next((k for k in ("te", "ti") if k in series.times), None)
     names = {i: f"{key.upper()} {1e3 * series.times[key][i]:.4g} ms" if key else f"contrast {i}" for i in range(series.n_contrasts)}
-    shown = _spread(series.n_contrasts)
+    shown = evenly(series.n_contrasts)
     page.section("Images").figure(
         map_figure({names[i]: series.data[i] for i in shown}, quantity="signal", affine=series.affine),
         "Magnitude of the reconstructed contrasts"
@@ -339,18 +285,21 @@ def _images_section(page: Report, images: ReconstructedImages) -> None:
             map_figure(finite, quantity="signal", mask=inside, affine=series.affine),
             "Standard deviation of the real or imaginary part under the measured noise, in voxels with signal.",
         )
+    parts: list[str | None] = [None] * series.n_contrasts
+    if images.sampling is not None:
+        page.figure(sampling_figure({names[i]: images.sampling.shown(i) for i in shown}), "Where k-space was measured.")
+        parts = [f"{100 * f:.1f} %" for f in images.sampling.fractions]
     rows = [
-        [names[i], steps, residual, None if images.deviation is None else _median(images.deviation[i][inside])]
+        [names[i], parts[i], steps, residual, None if images.deviation is None else median(images.deviation[i][inside])]
         for i, (steps, residual) in enumerate(zip(images.iterations, images.residuals, strict=True))
     ]
-    page.table(["contrast", "iterations", "relative residual", "median deviation"], rows, caption="Reconstruction of the contrasts")
+    page.table(
+        ["contrast", "measured points", "iterations", "relative residual", "median deviation"],
+        rows,
+        caption="Reconstruction of the contrasts",
+    )
     if images.noise_level is not None:
         page.values({"noise of one component of a sample": images.noise_level, "measured in": images.noise_source})
-
-
-def _spread(n: int, most: int = 4) -> list[int]:
-    """At most `most` of `n` numbers, evenly spread, the first and last among them."""
-    return list(range(n)) if n <= most else [round(i * (n - 1) / (most - 1)) for i in range(most)]
 
 
 def _comparison(page: Report, name: str, maps: MapFolder, reference: MapFolder) -> None:
@@ -387,8 +336,3 @@ def calibration_points(
     there = inside & np.isfinite(maps.maps[name]) & np.isfinite(std) & (std > 0)
     curve = calibration_curve(reference.maps[name], maps.maps[name], std, mask=there)
     return curve.x, curve.y
-
-
-def _median(values: np.ndarray) -> float:
-    finite = values[np.isfinite(values)]
-    return float(np.median(finite)) if finite.size else math.nan

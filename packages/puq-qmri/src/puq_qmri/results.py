@@ -21,6 +21,7 @@ from medcore.units import rad_to_deg
 from puq_qmri.__about__ import __version__
 from puq_qmri.fitting import STATUS_TEXT, FitResult
 from puq_qmri.inputs import DEVIATION, MAGNITUDE, PHASE
+from puq_qmri.sampling import Sampling
 from puq_qmri.signal_models import Parameter, SignalModel
 from puq_qmri.simulation import Truth
 
@@ -65,6 +66,8 @@ class ReconstructedImages:
         Steps of the reconstruction and relative residual reached, by contrast.
     noise_level, noise_source
         Noise of one component of a sample after whitening, and where it was measured.
+    sampling
+        Where k-space was measured; of several slices, in the first one with signal.
     facts
         JSON-ready: weights and calibration that were used.
     """
@@ -75,6 +78,7 @@ class ReconstructedImages:
     residuals: list[float]
     noise_level: float | None = None
     noise_source: str | None = None
+    sampling: Sampling | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
@@ -84,6 +88,7 @@ class ReconstructedImages:
             "residuals": [float(f"{r:.4g}") for r in self.residuals],
             "noise_level": self.noise_level,
             "noise_source": self.noise_source,
+            "sampled": None if self.sampling is None else [float(f"{f:.4g}") for f in self.sampling.fractions],
             **self.facts,
         }
 

@@ -212,6 +212,7 @@ def _volume(
         residuals=np.max([part.residuals for part in found], axis=0).tolist(),
         noise_level=max(levels, default=None),
         noise_source=typical.noise_source,
+        sampling=typical.sampling,
         facts={**typical.facts, "slices": [_facts(n, part) for n, part in zip(numbers, parts, strict=True)]},
     )
 

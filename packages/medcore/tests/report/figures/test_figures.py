@@ -22,6 +22,7 @@ from medcore.report.figures import (
     map_figure,
     relaxometry_colormap,
     relaxometry_table,
+    sampling_figure,
     sparsification_figure,
     spread_figure,
     training_figure,
@@ -270,3 +271,16 @@ def test_a_spread_shows_every_subject_and_marks_those_that_stand_out() -> None:
     assert any(np.allclose(line.get_ydata(), 82.0) for line in axis.lines)  # the median of the medians
     with pytest.raises(InputError, match="nothing to draw"):
         spread_figure([])
+
+
+def test_sampling_shows_points_of_the_grid_and_places_of_readouts() -> None:
+    mask = np.zeros((6, 4), bool)
+    mask[2] = True
+    readout = np.array([[[-3.0, 1.0], [3.0, -1.0]]])
+    grid, lines = sampling_figure({"TE 10 ms": mask, "TE 20 ms": readout}).axes
+    np.testing.assert_array_equal(grid.images[0].get_array(), mask)
+    assert grid.images[0].origin == "lower"
+    (line,) = lines.lines
+    np.testing.assert_array_equal(line.get_xydata(), [[1.0, -3.0], [-1.0, 3.0]])  # k_x to the right, k_y upwards
+    with pytest.raises(InputError, match="sampling figure"):
+        sampling_figure({})

@@ -10,6 +10,7 @@ from medcore.report.figures.curves import (
     training_figure,
 )
 from medcore.report.figures.maps import map_figure
+from medcore.report.figures.sampling import sampling_figure
 from medcore.report.figures.spreads import SpreadPanel, spread_figure
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "map_figure",
     "relaxometry_colormap",
     "relaxometry_table",
+    "sampling_figure",
     "sparsification_figure",
     "spread_figure",
     "training_figure",
