@@ -71,7 +71,7 @@ def _errors(kspace: KSpace, truth: Truth, method: Method, model: Model, seed: in
         "equal": (None, "none"),
         "guided": (images.deviation, "auto"),
         "oracle": (true_deviation(images, truth), "given"),
-        "shuffled": (images.deviation[_elsewhere(len(images.deviation), seed)], "given"),
+        "shuffled": (shuffled(images.deviation, seed), "given"),
     }
     wanted = truth.maps[model][truth.pure]
     found = {}
@@ -89,9 +89,9 @@ def true_deviation(images: ReconstructedImages, truth: Truth) -> Float[np.ndarra
     return local_mean(errors.square(), _WINDOW).sqrt().numpy()
 
 
-def _elsewhere(n: int, seed: int) -> NDArray[np.int64]:
-    """An order of the contrasts by chance in which none keeps its place."""
-    order = np.random.default_rng(seed).permutation(n)
-    place = np.empty(n, np.int64)
+def shuffled(deviation: Float[np.ndarray, "contrast z y x"], seed: int) -> Float[np.ndarray, "contrast z y x"]:
+    """Deviations of other contrasts, in an order by chance in which none keeps its place."""
+    order = np.random.default_rng(seed).permutation(len(deviation))
+    place = np.empty_like(order)
     place[order] = np.roll(order, 1)
-    return place
+    return deviation[place]
