@@ -144,9 +144,13 @@ def test_a_status_goes_with_every_voxel_and_numbers_with_every_good_one(seed, no
         _, images = measure(name, rng, 30, noise)
         result = fit(images, times[name], name, signal="signed", sigma=max(noise, 1e-3) if known else None)
         ok = result.status == Status.OK
-        for field in (result.maps, result.std, result.low95, result.high95):
+        for field in (result.maps, result.std):
             for values in field.values():
                 np.testing.assert_array_equal(np.isfinite(values), ok)
+        for field in (result.low95, result.high95):
+            for parameter, values in field.items():
+                np.testing.assert_array_equal(~np.isnan(values), ok)
+                assert np.isinf(values).sum() <= result.facts["intervals"]["open"][parameter]
         assert all((std[ok] >= 0).all() for std in result.std.values())
         assert np.isfinite(result.chi2[ok]).all()
         assert sum(result.counts().values()) == 30

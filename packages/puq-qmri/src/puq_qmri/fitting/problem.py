@@ -122,9 +122,9 @@ def fit(
     intervals
         Limits of the 95 % intervals: ``normal``, the estimate and so many deviations to both sides; ``profile``, by the profile of
         the misfit (:mod:`puq_qmri.fitting.profile`), which is right where the estimate is skewed, and several times slower; ``auto``:
-        the profile for parameters that are not in the images' unit, where the deviation is more than a twentieth of the estimate.
-        Robust estimates and other noise than Gaussian have normal ones. ``facts["intervals"]`` counts voxels by parameter:
-        ``profiled``, and ``open``, whose interval ends at a bound of the model (infinity where it has none).
+        the profile for the constant of separable models, such as T2, where its deviation is a twentieth to the whole of it.
+        Robust estimates, other noise than Gaussian, and in ``auto`` magnitudes that change sign, have normal ones.
+        ``facts["intervals"]`` counts voxels by parameter: ``profiled``, and ``open``, whose interval ends at a bound (or never).
     full_covariance, residuals
         Whether the result is to hold the covariance of the parameters and the residuals.
     device
@@ -310,11 +310,13 @@ class _Problem:
         ok: Bool[Tensor, " voxel"],
     ) -> Limits:
         """Limits of the 95 % intervals in units of the signals as they were fitted."""
-        branches = [fitted]
+        branches, kind = [fitted], self.intervals
+        if kind == "auto" and (polarities is not None or not fitted.projected):
+            kind = "normal"  # a profile of every polarity, or one of many fits, takes a hundred times as long as the estimate
         if polarities is not None:
             parts = zip(polarities.signals, polarities.parameters, polarities.costs, strict=True)
             branches = [replace(fitted, signal=s, parameters=p, cost=c) for s, p, c in parts]
-        chosen = skewed(self.model, fitted.parameters, deviation, self.intervals) & ok[:, None]
+        chosen = skewed(self.model, fitted.parameters, deviation, kind) & ok[:, None]
         return profiled_limits(branches, fitted.parameters, self.half_width * deviation, threshold, chosen)
 
     def _misfit(

@@ -33,8 +33,9 @@ from puq_qmri.choices import Intervals
 from puq_qmri.fitting import levenberg_marquardt, variable_projection
 from puq_qmri.signal_models.base import Parameter, SeparableModel, SignalModel
 
-SKEWED = 0.05
-"""Standard deviation over the size of an estimate from which ``auto`` profiles it; measured in docs/puq-qmri/confidence.md."""
+SKEWED, UNKNOWN = 0.05, 1.0
+"""Standard deviation over the size of an estimate from which ``auto`` profiles it (measured in docs/puq-qmri/confidence.md), and from
+which nothing is known of it, so that normal limits, which then reach beyond zero, say the same at no cost."""
 _TOLERANCE = 1e-4
 """Of the root of the difference over the threshold, which is about that of the width of the interval."""
 _REFIT = 1e-5
@@ -47,14 +48,18 @@ _LEAST_GROWTH, _MOST_GROWTH = 2.0, 4.0
 def skewed(
     model: SignalModel, values: Float[Tensor, "voxel parameter"], std: Float[Tensor, "voxel parameter"], intervals: Intervals
 ) -> Bool[Tensor, "voxel parameter"]:
-    """Which estimates get their limits from the profile; with ``auto`` none in the images' unit, which are little skewed and cost most."""
+    """Which estimates get their limits from the profile; with ``auto`` the constants of separable models, whose profile is a projection.
+
+    Profiles of other parameters are fits with that parameter held, many for each limit: a hundred times the cost of the estimate.
+    """
     if intervals == "normal":
         return torch.zeros_like(std, dtype=torch.bool)
     sound = std.isfinite() & (std > 0)
     if intervals == "profile":
         return sound
-    physical = torch.tensor([p.unit != "a.u." for p in model.parameters], device=std.device)
-    return sound & physical & (std > SKEWED * values.abs())
+    cheap = isinstance(model, SeparableModel) and model.searched is None
+    constant = torch.tensor([cheap and i == getattr(model, "nonlinear", None) for i in range(std.shape[1])], device=std.device)
+    return sound & constant & (std > SKEWED * values.abs()) & (std < UNKNOWN * values.abs())
 
 
 @dataclass(frozen=True, kw_only=True)
