@@ -111,11 +111,12 @@ def judge(result: FitResult, truth: Truth, key: str) -> dict[str, float]:
     wanted, found = truth.maps[key], result.maps[key]
     filled = np.where(np.isfinite(found), found, 0.0).astype(np.float32)
     pure, there = truth.pure, truth.pure & np.isfinite(found)
-    whole = [np.where(np.isfinite(wanted), v, 0.0)[0] for v in (wanted, np.clip(filled, 0, float(np.nanmax(wanted)) * 2))]
+    clipped = np.clip(filled, 0, float(np.nanmax(wanted)) * 2)
+    whole = [np.where(np.isfinite(wanted), v, 0.0)[0] for v in (wanted, clipped)]
     low, high = np.nan_to_num(result.low95[key], nan=-1e9), np.nan_to_num(result.high95[key], nan=1e9)
     values = {
         "median": median_relative_error(wanted, filled, mask=pure),
-        "nrmse": nrmse(wanted, np.clip(filled, 0, float(np.nanmax(wanted)) * 2), mask=pure),
+        "nrmse": nrmse(wanted, clipped, mask=pure),
         "ssim": ssim_w11(*whole),
         "coverage": coverage(wanted, low, high, mask=there),
     }

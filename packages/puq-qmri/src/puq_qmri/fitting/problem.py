@@ -36,7 +36,7 @@ from puq_qmri.fitting.checks import (
 from puq_qmri.fitting.covariance import covariance, observed_jacobian
 from puq_qmri.fitting.error_model import ErrorModel, Refined, checked_error_model
 from puq_qmri.fitting.estimates import Estimate, Maps, quantile
-from puq_qmri.fitting.profile import Fitted, Limits, profiled_limits, skewed
+from puq_qmri.fitting.profile import Fitted, Limits, profiled_limits
 from puq_qmri.fitting.result import FitResult, Status
 from puq_qmri.fitting.signals import (
     Polarities,
@@ -280,7 +280,7 @@ class _Problem:
             spread=unit,
             projected=self.fitter == "variable-projection",
         )
-        plain = unit if found.excess is None else covariance(columns)
+        plain = unit if found.excess is None or self.intervals == "normal" else covariance(columns)
         threshold = (unit / plain).diagonal(dim1=-2, dim2=-1) * (noise * self.half_width) ** 2
         limits = self._limits(fitted, polarities, deviation, threshold, status == Status.OK)
         return Estimate(
@@ -311,12 +311,11 @@ class _Problem:
     ) -> Limits:
         """Limits of the 95 % intervals in units of the signals as they were fitted."""
         branches, kind = [fitted], self.intervals
-        if kind == "auto" and (polarities is not None or not fitted.projected):
-            kind = "normal"  # a profile of every polarity, or one of many fits, takes a hundred times as long as the estimate
         if polarities is not None:
+            kind = "normal" if kind == "auto" else kind  # a profile of every polarity takes a hundred times as long as the estimate
             parts = zip(polarities.signals, polarities.parameters, polarities.costs, strict=True)
             branches = [replace(fitted, signal=s, parameters=p, cost=c) for s, p, c in parts]
-        chosen = skewed(self.model, fitted.parameters, deviation, kind) & ok[:, None]
+        chosen = fitted.skewed(deviation, kind) & ok[:, None]
         return profiled_limits(branches, fitted.parameters, self.half_width * deviation, threshold, chosen)
 
     def _misfit(

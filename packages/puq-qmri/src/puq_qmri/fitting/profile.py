@@ -45,23 +45,6 @@ _LEAST_GROWTH, _MOST_GROWTH = 2.0, 4.0
 """How much farther from the estimate the next value lies, while none beyond the limit is known."""
 
 
-def skewed(
-    model: SignalModel, values: Float[Tensor, "voxel parameter"], std: Float[Tensor, "voxel parameter"], intervals: Intervals
-) -> Bool[Tensor, "voxel parameter"]:
-    """Which estimates get their limits from the profile; with ``auto`` the constants of separable models, whose profile is a projection.
-
-    Profiles of other parameters are fits with that parameter held, many for each limit: a hundred times the cost of the estimate.
-    """
-    if intervals == "normal":
-        return torch.zeros_like(std, dtype=torch.bool)
-    sound = std.isfinite() & (std > 0)
-    if intervals == "profile":
-        return sound
-    cheap = isinstance(model, SeparableModel) and model.searched is None
-    constant = torch.tensor([cheap and i == getattr(model, "nonlinear", None) for i in range(std.shape[1])], device=std.device)
-    return sound & constant & (std > SKEWED * values.abs()) & (std < UNKNOWN * values.abs())
-
-
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
     """Voxels at their least misfit.
@@ -90,6 +73,27 @@ class Fitted:
     cost: Float[Tensor, " voxel"]
     spread: Float[Tensor, "voxel parameter parameter"]
     projected: bool
+
+    @property
+    def constant(self) -> int | None:
+        """The parameter whose profile is a projection; None if there is none."""
+        model = self.model
+        if self.projected and isinstance(model, SeparableModel) and model.searched is None:
+            return model.nonlinear
+        return None
+
+    def skewed(self, std: Float[Tensor, "voxel parameter"], intervals: Intervals) -> Bool[Tensor, "voxel parameter"]:
+        """Which estimates get their limits from the profile; with ``auto`` skewed ones whose profile is a projection.
+
+        Profiles of other parameters are fits with that parameter held, many for each limit: a hundred times the cost of the estimate.
+        """
+        chosen = torch.zeros_like(std, dtype=torch.bool)
+        if intervals == "profile":
+            return std.isfinite() & (std > 0)
+        if intervals == "auto" and (index := self.constant) is not None:
+            share = std[:, index] / self.parameters[:, index].abs()
+            chosen[:, index] = (share > SKEWED) & (share < UNKNOWN)
+        return chosen
 
     def part(self, rows: Int[Tensor, " chosen"]) -> Fitted:
         """Some of the voxels, any of them more than once."""
@@ -135,7 +139,7 @@ class Fitted:
         start = start.clone()
         start[:, index] = value
         model = self.model
-        if self.projected and isinstance(model, SeparableModel) and model.searched is None and index == model.nonlinear:
+        if index == self.constant and isinstance(model, SeparableModel):
             cost = variable_projection.misfit(model, self.times, self.signal, self.weights, value, whitening=self.whitening)
             return cost, start
         found = levenberg_marquardt.solve(
