@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-CPU_SECONDS, RSS_BYTES = 2.0, 1 << 30
-"""What one command may take; processor time, because other work on the machine must not fail a test."""
+CPU_SECONDS, OVER_HELP, RSS_BYTES = 2.0, 10.0, 1 << 30
+"""What one command may take: processor time (on a machine so slow that this is more, in multiples of ``--help``) and memory."""
 # A child's ru_maxrss is at least what its parent held when it forked; /proc begins anew with the program.
 _PROGRAM = """
 import atexit, pathlib, re, sys
@@ -110,11 +110,12 @@ def check(case: Case, folder: Path) -> str:
         assert not out.parent.exists(), f"{case.name}: left {list(out.parent.rglob('*'))}"
     assert fingerprint(given) == before, f"{case.name}: the input was changed"
     assert not list(work.glob(".*")), f"{case.name}: left {list(work.glob('.*'))}"
-    seconds = done.seconds
+    seconds, limit = done.seconds, CPU_SECONDS
     for again in range(2):  # a processor that others use at the same time is slow for a while, a command that is slow always
-        if seconds >= CPU_SECONDS:
+        if seconds >= limit:
+            limit = max(limit, OVER_HELP * run(["--help"], work).seconds)
             other = folder / f"again-{again}" / case.out
             seconds = min(seconds, run([a.format(path=path, out=other) for a in case.command], work).seconds)
-    assert seconds < CPU_SECONDS, f"{case.name}: took {seconds:.1f} s of processor time"
+    assert seconds < limit, f"{case.name}: took {seconds:.1f} s of processor time, more than {limit:.1f} s"
     assert done.peak_bytes < RSS_BYTES, f"{case.name}: took {done.peak_bytes >> 20} MB"
     return case.expect
