@@ -46,7 +46,7 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             )
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        """Rewards of all processes, (completions, rewards); NaN where a reward does not apply.
+        """Rewards of all processes, (completions, rewards); NaN where a reward does not apply to a whole group.
 
         Raises
         ------
@@ -63,7 +63,7 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             raise NumericalError("rewards", problem, "try them with vrft-aug rewards score")
         for hook in self.hooks:
             rewards = _same_shape(hook, "transform_rewards", rewards, self.state)
-        return rewards
+        return without_favour(rewards, self.num_generations if self.model.training else self.num_generations_eval)
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         """The trl batch of completions with the hooks' advantages."""
@@ -71,6 +71,26 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
         for hook in self.hooks:
             output["advantages"] = _same_shape(hook, "transform_advantages", output["advantages"], self.state)
         return output
+
+
+def without_favour(rewards: torch.Tensor, group: int) -> torch.Tensor:
+    """Put the mean of its group in place of a single missing reward.
+
+    trl adds up what there is, so that a completion one of whose rewards is missing would look worse than its group for no fault of its own
+    (or better, where the reward punishes). The mean neither favours nor punishes it. Completions without any reward stay without one, which
+    trl leaves out, and so do groups to which a reward does not apply.
+
+    Parameters
+    ----------
+    rewards
+        (completion, reward), completions of one prompt in a row, NaN where there is none.
+    group
+        Completions of one prompt.
+    """
+    groups = rewards.view(-1, group, rewards.shape[1])
+    unscored = torch.isnan(groups).all(dim=2, keepdim=True)
+    filled = torch.where(torch.isnan(groups) & ~unscored, torch.nanmean(groups, dim=1, keepdim=True), groups)
+    return filled.view_as(rewards)
 
 
 def _same_shape(hook: RefinementHook, method: str, values: torch.Tensor, state: Any) -> torch.Tensor:
