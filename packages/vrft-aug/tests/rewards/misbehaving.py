@@ -29,7 +29,7 @@ def _raise(error: BaseException) -> Any:
 
 def _fork() -> float:
     os.fork()
-    return 0.5
+    return 0.25
 
 
 def _patient() -> float:

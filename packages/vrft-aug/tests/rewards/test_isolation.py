@@ -58,7 +58,7 @@ def call(reward: GuardedReward, completions: list[str], **columns: Any) -> list[
         ("sleeps", None, "time-out"),
         ("allocates", None, "MemoryError"),
         ("prints", None, "ValueError"),
-        ("forks", 0.5, None),
+        ("forks", 0.25, None),
         ("all_equal", 0.25, None),
     ],
 )
