@@ -22,6 +22,7 @@ from medcore.errors import ConfigError, NumericalError
 from vrft_aug.checkpoints import ExactResume, PublishCheckpoints
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings
+from vrft_aug.sharing import SharedRows, share_preprocessing
 
 _LOG = logging.getLogger(__name__)
 _OURS = ("push_to_hub", "trust_remote_code")  # beside those that the recipe refuses
@@ -192,6 +193,7 @@ def build_trainer(
     start: str | Path,
     hooks: Sequence[RefinementHook] = (),
     callbacks: Iterable[TrainerCallback] = (),
+    share: bool = True,
 ) -> AugmentedGRPOTrainer:
     """A trainer for one stage whose KL reference is the one the recipe names.
 
@@ -207,6 +209,8 @@ def build_trainer(
         Random seed.
     base, start
         Where the run's first policy and this stage's first policy lie: the possible KL references.
+    share
+        Decode and preprocess each image once (:mod:`vrft_aug.sharing`); without it, as often as trl does.
 
     Raises
     ------
@@ -229,6 +233,9 @@ def build_trainer(
         callbacks=[PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
         hooks=hooks,
     )
+    if share:
+        trainer.train_dataset = SharedRows(rows)  # trl's constructor takes only what is a datasets.Dataset
+        share_preprocessing(processor)
     for printer in (PrinterCallback, ProgressCallback):  # both write to standard output
         trainer.remove_callback(printer)
     if stage.kl_reference == "base" and isinstance(model, PeftModel) and "ref" in model.peft_config:
