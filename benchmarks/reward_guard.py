@@ -162,8 +162,8 @@ def main() -> None:
         "64 completions of the tiny model a step, in groups of 8; the reward misbehaves on one of them, beside another one that behaves. "
         f"Failed: completions a step. A step without a process of its own takes {base:.2f} s (median of {ROUNDS}); seconds beyond it "
         f"in the first step (which starts the process) and later (median of {ROUNDS}; of one where it sleeps). The limit of time is "
-        f"{SECONDS:g} s here (30 s where the reward imports torch), that of memory 4 GB. Asynchronous rewards, rewards with a required parameter that is no column and, where "
-        "they have to be sent, closures are refused before training. The last column is trl alone."
+        f"{SECONDS:g} s here (30 s where the reward imports torch), that of memory 4 GB. Asynchronous rewards, rewards with a required "
+        "parameter that is no column and, where they have to be sent, closures are refused before training. The last column is trl alone."
     )
     columns = ["the reward ...", "failed", "advantages", "first step [s]", "later steps [s]", "trl alone: advantages"]
     publish("reward_guard", "Misbehaving rewards", columns, rows, seed=SEED, note=note)

@@ -114,11 +114,11 @@ class SharedRows(torch.utils.data.Dataset[dict[str, Any]]):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        def decode() -> tuple[SharedImage, int]:
+        def fetch() -> tuple[dict[str, Any], int]:
             image = SharedImage.of(self._images[index]["image"], (id(self), index))
-            return image, 4 * image.width * image.height
+            return {**self._facts[index], "image": image}, 4 * image.width * image.height
 
-        return {**self._facts[index], "image": self._kept.get(index, decode)}
+        return dict(self._kept.get(index, fetch))
 
 
 def share_preprocessing(processor: Any) -> None:
@@ -129,16 +129,16 @@ def share_preprocessing(processor: Any) -> None:
     kind = type(images)
     kept = Kept()
 
-    def __call__(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - a method
+    def __call__(self: Any, images: Any, *args: Any, return_tensors: Any = None, **kwargs: Any) -> Any:  # noqa: N807 - a method
         plain = functools.partial(kind.__call__, self)
         flat = list(_flat(images))
-        if args or not flat or not all(isinstance(image, SharedImage) for image in flat):
-            return plain(images, *args, **kwargs)
-        options = repr(sorted(kwargs.items(), key=lambda item: item[0])), repr(getattr(self, "size", None))
-        parts = [kept.get((image.share_key, image.mode, options), lambda i=image: _once(plain, i, kwargs)) for image in flat]
-        if any(part is None for part in parts):
-            return plain(images, **kwargs)
-        return type(parts[0])({name: _together([part[name] for part in parts]) for name in parts[0]})
+        if not args and flat and all(isinstance(image, SharedImage) for image in flat):
+            options = repr(sorted(kwargs.items(), key=lambda item: item[0])), repr(getattr(self, "size", None))
+            parts = [kept.get((i.share_key, i.mode, options), functools.partial(_once, plain, i, kwargs)) for i in flat]
+            if all(part is not None for part in parts):
+                found = {name: _together([part[name] for part in parts]) for name in parts[0]}
+                return type(parts[0])(found, tensor_type=return_tensors)
+        return plain(images, *args, return_tensors=return_tensors, **kwargs)
 
     # A saved processor names its class, so the new one has the old one's name.
     shared = type(
