@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from vrft_aug.parsing.labels import contradiction, is_abstention, sort_mentions
+from vrft_aug.parsing.labels import is_abstention, sort_mentions
 from vrft_aug.parsing.reading import Reading, Reason, unusable
-from vrft_aug.parsing.scope import Status
 from vrft_aug.parsing.words import Vocabulary, build, plain, tokens
 
 _NUMBER = re.compile(r"(?:(?<![^\W_])[-+])?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]{1,3})?")
@@ -85,12 +84,12 @@ def _stated(text: str, words: list[str], scale: _Scale, *, compared: bool) -> Re
     if scale.numbered and len(numbers) > 1:
         return Reading(reason=Reason.SEVERAL_NUMBERS)
     found = sort_mentions(words, mentions)
-    problem = contradiction(found)
-    if problem == Reason.SEVERAL and numbers and len(found[Status.STATED]) == 2:  # a name and another number
+    problem = found.problem
+    if problem == Reason.SEVERAL and numbers and len(found.stated) == 2:  # a name and another number
         return Reading(reason=Reason.CONFLICT)
-    if problem is not None or not found[Status.STATED]:
+    if problem is not None or not found.stated:
         return Reading(reason=problem or Reason.DENIED)
-    return Reading(reason=Reason.HEDGED) if compared else Reading(int(found[Status.STATED].pop()))
+    return Reading(reason=Reason.HEDGED) if compared else Reading(int(found.stated.pop()))
 
 
 @lru_cache(maxsize=64)
@@ -106,8 +105,9 @@ def _scale(names: tuple[str, ...], total: int) -> _Scale:
 def _counted(words: list[str], *, whole: bool) -> list[str]:
     """`words` with number words and Roman numbers as digits where they state a grade."""
     alone = [word for word in words if len(word) > 1 or word.isalnum()]
-    if whole and len(alone) == 1 and alone[0] in _COUNTED:
-        return [_COUNTED[alone[0]]]
+    if whole and alone and alone[0] in _COUNTED and alone[1:-1] in ([], ["of"], ["out", "of"]):
+        alone = [_COUNTED[alone[0]], *(_COUNTED.get(word, word) for word in alone[1:])]
+        return alone
     found, previous, linked = [], "", ""
     for word in words:
         is_grade = previous in _NOUNS or (previous in _LINKS and linked in _NOUNS)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from vrft_aug.parsing.reading import Reading, Reason, unusable
 from vrft_aug.parsing.scope import Status, statuses
@@ -137,12 +138,30 @@ def _place(letter: str) -> int:
     return ord(letter.upper()[0]) - ord("A")
 
 
-def sort_mentions(words: Sequence[str], mentions: Sequence[Mention], *, several: bool = False) -> dict[Status, set[str]]:
-    """The classes that are stated, denied and left open; one class may be among several."""
-    sorted_: dict[Status, set[str]] = {status: set() for status in Status}
+class Named(NamedTuple):
+    """The classes that an answer names, by how it speaks of them; one class may be in several sets."""
+
+    stated: set[str]
+    denied: set[str]
+    left_open: set[str]
+
+    @property
+    def problem(self) -> Reason | None:
+        """Why this cannot be one answer; None if at most one class is stated and nothing speaks against it."""
+        if len(self.stated) > 1:
+            return Reason.SEVERAL
+        if self.stated & self.denied:
+            return Reason.CONFLICT
+        return Reason.HEDGED if self.left_open else None
+
+
+def sort_mentions(words: Sequence[str], mentions: Sequence[Mention], *, several: bool = False) -> Named:
+    """Sort the classes of `mentions`, see :func:`vrft_aug.parsing.scope.statuses`."""
+    named = Named(set(), set(), set())
     for mention, status in zip(mentions, statuses(words, mentions, several=several), strict=True):
-        sorted_[status] |= mention.owners
-    return sorted_
+        chosen = named.stated if status is Status.STATED else named.denied if status is Status.DENIED else named.left_open
+        chosen |= mention.owners
+    return named
 
 
 def _one(words: list[str], known: Vocabulary, negative: str | None) -> Reading[str]:
@@ -151,23 +170,13 @@ def _one(words: list[str], known: Vocabulary, negative: str | None) -> Reading[s
     if not mentions:
         return Reading(reason=Reason.ABSTAINED if tuple(w for w in words if w not in ".!") in _ABSTENTIONS else Reason.NOT_NAMED)
     found = sort_mentions(words, mentions)
-    problem = contradiction(found)
-    if problem is not None:
-        return Reading(reason=problem)
-    if found[Status.STATED]:
-        return Reading(found[Status.STATED].pop())
-    if len(known.classes) == 2 and negative in known.classes and found[Status.DENIED] == set(known.classes) - {negative}:
+    if found.problem is not None:
+        return Reading(reason=found.problem)
+    if found.stated:
+        return Reading(found.stated.pop())
+    if len(known.classes) == 2 and negative in known.classes and found.denied == set(known.classes) - {negative}:
         return Reading(negative)
     return Reading(reason=Reason.DENIED)
-
-
-def contradiction(found: dict[Status, set[str]]) -> Reason | None:
-    """Why the sorted names cannot be one answer; None if at most one is stated and nothing speaks against it."""
-    if len(found[Status.STATED]) > 1:
-        return Reason.SEVERAL
-    if found[Status.STATED] & found[Status.DENIED]:
-        return Reason.CONFLICT
-    return Reason.HEDGED if found[Status.OPEN] else None
 
 
 def parse_labels(
@@ -223,10 +232,10 @@ def find_labels(
             return Reading(frozenset({negative} if negative in known.classes else ()))
         return Reading(reason=Reason.ABSTAINED if is_abstention(text) else Reason.NOT_NAMED)
     found = sort_mentions(words, mentions, several=True)
-    stated, denied = found[Status.STATED], found[Status.DENIED]
+    stated, denied = found.stated, found.denied
     if stated & denied or any(len(mention.owners) > 1 for mention in mentions):
         return Reading(reason=Reason.CONFLICT)
-    if found[Status.OPEN]:
+    if found.left_open:
         return Reading(reason=Reason.HEDGED)
     if not stated:
         everything = denied >= set(known.classes) - {negative}

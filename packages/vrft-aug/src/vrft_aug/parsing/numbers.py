@@ -15,7 +15,7 @@ from vrft_aug.parsing.scope import denies, hedges
 from vrft_aug.parsing.tags import AnswerForm, without_thoughts
 from vrft_aug.parsing.words import plain, tokens
 
-_NUMBER = re.compile(r"(?<![^\W_])(?:(?<![0-9)%])[-+])?(?:[0-9][0-9.,]*|\.[0-9]+)(?:e[-+]?[0-9]{1,3}(?![0-9]))?")
+_NUMBER = re.compile(r"(?<![^\W_])(?<![^\W_][.,])(?:(?<![0-9)%])[-+])?(?:[0-9][0-9.,]*|\.[0-9]+)(?:e[-+]?[0-9]{1,3}(?![0-9]))?")
 _THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+")
 _DECIMAL = re.compile(r"[-+]?(?:[0-9]+(?:[.,][0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]{1,3})?")
 _DOUBTFUL = re.compile(r"[-+]?[0-9]{1,3},[0-9]{3}")

@@ -7,8 +7,8 @@ it. Both take time in proportion to the number of words.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum, IntEnum, auto
+from enum import Enum, auto
+from typing import NamedTuple
 
 from vrft_aug.parsing.words import Mention
 
@@ -21,23 +21,22 @@ class Status(Enum):
     OPEN = auto()
 
 
-class _Kind(IntEnum):
-    WORD = auto()
-    FILLER = auto()
-    NAME = auto()
-    COMMA = auto()
-    STOP = auto()
-    QUESTION = auto()
-    TURN = auto()
-    OR = auto()
-    DENY = auto()
-    DENY_BEFORE = auto()
-    DENY_AFTER = auto()
-    DENY_BOTH = auto()
-    HEDGE = auto()
-    MODAL = auto()
-    OPEN = auto()
-
+# Kinds of signals. Plain numbers: members of an enumeration would take longer to compare than all else here.
+_K_WORD = 0
+_K_FILLER = 1
+_K_NAME = 2
+_K_COMMA = 3
+_K_STOP = 4
+_K_QUESTION = 5
+_K_TURN = 6
+_K_OR = 7
+_K_DENY = 8
+_K_DENY_BEFORE = 9
+_K_DENY_AFTER = 10
+_K_DENY_BOTH = 11
+_K_HEDGE = 12
+_K_MODAL = 13
+_K_OPEN = 14
 
 _DENY = """no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails isnt doesnt dont wasnt
 arent nope""".split()
@@ -45,42 +44,43 @@ _DENY_BEFORE = "exclude excluding rules lack against except".split()
 _DENY_AFTER = "false wrong incorrect".split()
 _DENY_BOTH = "negative excluded ruled unlikely improbable absent".split()
 _HEDGE = """possible possibly possibility maybe perhaps potential potentially questionable equivocal query uncertain unsure unclear
-indeterminate inconclusive doubtful either differential rule consider borderline""".split()
-_KINDS: dict[str, _Kind] = {
-    **dict.fromkeys(_DENY, _Kind.DENY),
-    **dict.fromkeys(_DENY_BEFORE, _Kind.DENY_BEFORE),
-    **dict.fromkeys(_DENY_AFTER, _Kind.DENY_AFTER),
-    **dict.fromkeys(_DENY_BOTH, _Kind.DENY_BOTH),
-    **dict.fromkeys(_HEDGE, _Kind.HEDGE),
-    **dict.fromkeys(("may", "might", "could"), _Kind.MODAL),
-    **dict.fromkeys(("or", "vs", "versus"), _Kind.OR),
-    **dict.fromkeys(("but", "however", "although", "though", "instead", "rather", "yet"), _Kind.TURN),
-    **dict.fromkeys(("is", "are", "was", "it", "very", "most", "highly", "quite", "this", "that"), _Kind.FILLER),
-    **dict.fromkeys((".", ";", "!", "\n"), _Kind.STOP),
-    "?": _Kind.QUESTION,
-    ",": _Kind.COMMA,
+indeterminate inconclusive doubtful either whether differential rule consider borderline""".split()
+_KINDS: dict[str, int] = {
+    **dict.fromkeys(_DENY, _K_DENY),
+    **dict.fromkeys(_DENY_BEFORE, _K_DENY_BEFORE),
+    **dict.fromkeys(_DENY_AFTER, _K_DENY_AFTER),
+    **dict.fromkeys(_DENY_BOTH, _K_DENY_BOTH),
+    **dict.fromkeys(_HEDGE, _K_HEDGE),
+    **dict.fromkeys(("may", "might", "could"), _K_MODAL),
+    **dict.fromkeys(("or", "vs", "versus"), _K_OR),
+    **dict.fromkeys(("but", "however", "although", "though", "instead", "rather", "yet"), _K_TURN),
+    **dict.fromkeys(("is", "are", "was", "it", "very", "most", "highly", "quite", "this", "that"), _K_FILLER),
+    **dict.fromkeys((".", ";", "!", "\n"), _K_STOP),
+    "?": _K_QUESTION,
+    ",": _K_COMMA,
 }
-_IDIOMS: dict[tuple[str, ...], _Kind] = {
-    ("no", "doubt"): _Kind.WORD,
-    ("without", "doubt"): _Kind.WORD,
-    ("without", "a", "doubt"): _Kind.WORD,
-    ("no", "question"): _Kind.WORD,
-    ("rather", "than"): _Kind.DENY_BEFORE,
-    ("instead", "of"): _Kind.DENY_BEFORE,
-    ("other", "than"): _Kind.DENY_BEFORE,
-    ("anything", "but"): _Kind.DENY_BEFORE,
-    ("opposed", "to"): _Kind.DENY_BEFORE,
-    ("clear", "of"): _Kind.DENY_BEFORE,
-    ("free", "of"): _Kind.DENY_BEFORE,
-    ("free", "from"): _Kind.DENY_BEFORE,
-    ("less", "likely"): _Kind.DENY_BOTH,
-    ("to", "exclude"): _Kind.HEDGE,
-    ("question", "of"): _Kind.HEDGE,
-    ("r", "o"): _Kind.HEDGE,
-    ("at", "least"): _Kind.HEDGE,
-    ("at", "most"): _Kind.HEDGE,
-    ("up", "to"): _Kind.HEDGE,
-    ("and", "or"): _Kind.OR,
+_IDIOMS: dict[tuple[str, ...], int] = {
+    ("no", "doubt"): _K_WORD,
+    ("without", "doubt"): _K_WORD,
+    ("without", "a", "doubt"): _K_WORD,
+    ("no", "question"): _K_WORD,
+    ("rather", "than"): _K_DENY_BEFORE,
+    ("instead", "of"): _K_DENY_BEFORE,
+    ("other", "than"): _K_DENY_BEFORE,
+    ("anything", "but"): _K_DENY_BEFORE,
+    ("opposed", "to"): _K_DENY_BEFORE,
+    ("clear", "of"): _K_DENY_BEFORE,
+    ("free", "of"): _K_DENY_BEFORE,
+    ("free", "from"): _K_DENY_BEFORE,
+    ("less", "likely"): _K_DENY_BOTH,
+    ("to", "exclude"): _K_HEDGE,
+    ("question", "of"): _K_HEDGE,
+    ("r", "o"): _K_HEDGE,
+    ("at", "least"): _K_HEDGE,
+    ("at", "most"): _K_HEDGE,
+    ("up", "to"): _K_HEDGE,
+    ("and", "or"): _K_OR,
+    ("or", "not"): _K_OPEN,
 }
 _IDIOM_STARTS = frozenset(phrase[0] for phrase in _IDIOMS)
 # "cannot be fully excluded", "not sure", "not unlikely": a denial of one of these words leaves everything open.
@@ -93,23 +93,27 @@ _COPULAS = frozenset("is are was were be seems seem appears appear remains looks
 _EVIDENCE = frozenset("evidence sign signs indication proof trace suggestion seen present found identified".split())
 _OBJECTS = frozenset("of for to suggesting".split())
 _REACHING = frozenset("not never cannot none cant isnt doesnt dont wasnt arent".split())
-_ENDS = (_Kind.COMMA, _Kind.STOP, _Kind.QUESTION, _Kind.TURN)
+_DENIALS_BEFORE = frozenset((_K_DENY, _K_DENY_BEFORE, _K_DENY_BOTH))
+_FRESH = frozenset((_K_STOP, _K_QUESTION))
+_SENTENCE_ENDS = frozenset((_K_STOP, _K_TURN, _K_QUESTION))
+_ENDS = frozenset((_K_COMMA, _K_STOP, _K_QUESTION, _K_TURN))
 
 
-@dataclass(slots=True)
-class _Signal:
-    kind: _Kind
-    word: str
+class _Signals(NamedTuple):
+    """What the words of an answer do, names taken together: two lists of equal length."""
+
+    kinds: list[int]
+    words: list[str]
 
 
 def denies(word: str) -> bool:
     """Whether a word alone denies what it stands with."""
-    return _KINDS.get(word) == _Kind.DENY or word.endswith(("n't", "n\u2019t"))
+    return _KINDS.get(word) == _K_DENY or word.endswith(("n't", "n\u2019t"))
 
 
 def hedges(word: str) -> bool:
     """Whether a word alone leaves open what it stands with."""
-    return _KINDS.get(word) in (_Kind.HEDGE, _Kind.MODAL, _Kind.OR)
+    return _KINDS.get(word) in (_K_HEDGE, _K_MODAL, _K_OR)
 
 
 def statuses(words: Sequence[str], mentions: Sequence[Mention], *, several: bool = False) -> list[Status]:
@@ -125,7 +129,7 @@ def statuses(words: Sequence[str], mentions: Sequence[Mention], *, several: bool
         Whether several names may be stated together; then "or" between two of them leaves both open.
     """
     signals = _signals(words, mentions)
-    if all(signal.kind <= _Kind.STOP for signal in signals):
+    if max(signals.kinds, default=0) <= _K_STOP:
         return [Status.STATED] * len(mentions)
     found = []
     for (denied, opened), (denied_behind, opened_behind), offered in zip(
@@ -140,31 +144,35 @@ def statuses(words: Sequence[str], mentions: Sequence[Mention], *, several: bool
     return found
 
 
-def _signals(words: Sequence[str], mentions: Sequence[Mention]) -> list[_Signal]:
+def _signals(words: Sequence[str], mentions: Sequence[Mention]) -> _Signals:
     ends = {mention.start: mention.end for mention in mentions}
     lasts = {mention.end - 1 for mention in mentions}
-    signals, position = [], 0
+    kinds: list[int] = []
+    firsts: list[str] = []
+    position = 0
     while position < len(words):
         word = words[position]
         if position in ends:
-            signals.append(_Signal(_Kind.NAME, word))
+            kinds.append(_K_NAME)
+            firsts.append(word)
             position = ends[position]
             continue
-        kind, size = _KINDS.get(word, _Kind.WORD), 1
-        if kind == _Kind.WORD and word.endswith(("n't", "n\u2019t")):
-            kind = _Kind.DENY
+        kind, size = _KINDS.get(word, _K_WORD), 1
+        if kind == _K_WORD and word[-1] == "t" and word.endswith(("n't", "n\u2019t")):
+            kind = _K_DENY
         if word in _IDIOM_STARTS:
             kind, size = next(
                 ((_IDIOMS[p], n) for n in (3, 2) if (p := tuple(words[position : position + n])) in _IDIOMS), (kind, 1)
             )
         if word == "free" and size == 1 and position - 1 in lasts:  # "pneumonia-free", but not "free fluid"
-            kind = _Kind.DENY_AFTER
-        if size == 1 and (kind == _Kind.DENY or word == "unable"):
+            kind = _K_DENY_AFTER
+        if size == 1 and (kind == _K_DENY or word == "unable"):
             reach = _undecided(words, position, ends)
-            kind, size = (_Kind.OPEN, reach) if reach else (kind, 1)
-        signals.append(_Signal(kind, word))
+            kind, size = (_K_OPEN, reach) if reach else (kind, 1)
+        kinds.append(kind)
+        firsts.append(word)
         position += size
-    return signals
+    return _Signals(kinds, firsts)
 
 
 def _undecided(words: Sequence[str], position: int, ends: dict[int, int]) -> int:
@@ -180,92 +188,93 @@ def _undecided(words: Sequence[str], position: int, ends: dict[int, int]) -> int
     return 0
 
 
-def _forwards(signals: Sequence[_Signal]) -> list[tuple[bool, bool | None]]:
+def _forwards(signals: _Signals) -> list[tuple[bool, bool | None]]:
     """For each name whether what stands before it denies it and leaves it open (None: by a denied denial)."""
     found: list[tuple[bool, bool | None]] = []
     denied, opened, begun = False, False, False
     undecided = False
-    for signal in signals:
-        kind = signal.kind
-        if kind == _Kind.NAME:
+    for kind in signals.kinds:
+        if kind <= _K_FILLER:
+            begun = True
+        elif kind == _K_NAME:
             found.append((denied, None if undecided else opened))
-        elif kind in (_Kind.DENY, _Kind.DENY_BEFORE, _Kind.DENY_BOTH):
+        elif kind in _DENIALS_BEFORE:
             denied = True
-        elif kind in (_Kind.HEDGE, _Kind.MODAL):
+        elif kind in (_K_HEDGE, _K_MODAL):
             opened = True
-        elif kind == _Kind.OPEN:
+        elif kind == _K_OPEN:
             undecided = True
-        elif kind in (_Kind.STOP, _Kind.TURN, _Kind.QUESTION):
+        elif kind in _SENTENCE_ENDS:
             # A question mark in front, as in "?pneumonia", asks about what follows.
-            denied, opened, undecided = False, kind == _Kind.QUESTION and not begun, False
-        begun = kind not in (_Kind.STOP, _Kind.QUESTION)
+            denied, opened, undecided = False, kind == _K_QUESTION and not begun, False
+        begun = kind not in _FRESH
     return found
 
 
-def _backwards(signals: Sequence[_Signal]) -> list[tuple[bool, bool | None]]:
+def _backwards(signals: _Signals) -> list[tuple[bool, bool | None]]:
     """The same for what stands behind it in its clause."""
     found: list[tuple[bool, bool | None]] = []
     strong = weak = named = opened = undecided = asked = False
     bare = True  # whether the clause so far holds nothing but denials and hedges, which then belong to the clause before
-    for place in range(len(signals) - 1, -1, -1):
-        kind = signals[place].kind
-        if kind == _Kind.NAME:
+    for place in range(len(signals.kinds) - 1, -1, -1):
+        kind = signals.kinds[place]
+        if kind == _K_NAME:
             found.append((strong or (weak and not named), None if undecided else opened or asked))
             named, bare = True, False
         elif kind in _ENDS:
-            if not bare or kind == _Kind.TURN:
+            if not bare or kind == _K_TURN:
                 strong = weak = opened = undecided = False
             named, bare = False, True
-            if kind in (_Kind.STOP, _Kind.QUESTION):
-                asked = kind == _Kind.QUESTION
-        elif kind == _Kind.OPEN:
+            if kind in (_K_STOP, _K_QUESTION):
+                asked = kind == _K_QUESTION
+        elif kind == _K_OPEN:
             undecided = True
-        elif kind in (_Kind.DENY_AFTER, _Kind.DENY_BOTH):
+        elif kind in (_K_DENY_AFTER, _K_DENY_BOTH):
             strong = True
-        elif kind == _Kind.DENY:
+        elif kind == _K_DENY:
             weak = weak or _reaches_back(signals, place)
-        elif kind in (_Kind.HEDGE, _Kind.MODAL):
+        elif kind in (_K_HEDGE, _K_MODAL):
             opened = opened or _opens_back(signals, place)
-        elif kind != _Kind.FILLER:
+        elif kind != _K_FILLER:
             bare = False
     return found[::-1]
 
 
-def _last(signals: Sequence[_Signal], place: int) -> bool:
-    return place + 1 == len(signals) or signals[place + 1].kind in _ENDS
+def _last(signals: _Signals, place: int) -> bool:
+    return place + 1 == len(signals.kinds) or signals.kinds[place + 1] in _ENDS
 
 
-def _reaches_back(signals: Sequence[_Signal], place: int) -> bool:
+def _reaches_back(signals: _Signals, place: int) -> bool:
     """Whether a denial behind a name can concern it: "pneumonia: no" does, "pneumonia without effusion" does not."""
-    word = signals[place].word
+    word = signals.words[place]
     if _last(signals, place) or word in _REACHING or word.endswith(("n't", "n\u2019t")):
         return True
-    if word != "no" or (place and signals[place - 1].word in ("with", "and", "has", "shows", "showing")):
+    if word != "no" or (place and signals.words[place - 1] in ("with", "and", "has", "shows", "showing")):
         return False
     for offset in range(1, 4):
-        if place + offset >= len(signals) or signals[place + offset].kind in _ENDS:
+        if place + offset >= len(signals.kinds) or signals.kinds[place + offset] in _ENDS:
             return False
-        if signals[place + offset].word in _EVIDENCE:
-            return _last(signals, place + offset) or signals[place + offset + 1].word not in _OBJECTS
+        if signals.words[place + offset] in _EVIDENCE:
+            return _last(signals, place + offset) or signals.words[place + offset + 1] not in _OBJECTS
     return False
 
 
-def _opens_back(signals: Sequence[_Signal], place: int) -> bool:
+def _opens_back(signals: _Signals, place: int) -> bool:
     """Whether a hedge behind a name can concern it: "pneumonia is possible" does, "pneumonia with possible abscess" does not."""
-    if signals[place].kind == _Kind.MODAL:
-        return place > 0 and signals[place - 1].kind == _Kind.NAME
-    return _last(signals, place) or (place > 0 and signals[place - 1].word in _COPULAS)
+    if signals.kinds[place] == _K_MODAL:
+        return place > 0 and signals.kinds[place - 1] == _K_NAME
+    return _last(signals, place) or (place > 0 and signals.words[place - 1] in _COPULAS)
 
 
-def _offered(signals: Sequence[_Signal], mentions: Sequence[Mention], *, several: bool) -> list[bool]:
+def _offered(signals: _Signals, mentions: Sequence[Mention], *, several: bool) -> list[bool]:
     """For each name whether it is one side of an "or" whose other side is not the same class."""
-    places = [place for place, signal in enumerate(signals) if signal.kind == _Kind.NAME]
+    places = [place for place, kind in enumerate(signals.kinds) if kind == _K_NAME]
     order = {place: number for number, place in enumerate(places)}
     found = []
     for number, place in enumerate(places):
         offered = False
         for step in (-1, 1):
-            if 0 <= place + step < len(signals) and signals[place + step].kind == _Kind.OR:
+            if 0 <= place + step < len(signals.kinds) and signals.kinds[place + step] == _K_OR:
                 other = order.get(place + 2 * step)
                 # Two classes joined by "or" are several classes, which the reader of one label says itself.
                 offered = offered or other is None or (several and mentions[other].owners != mentions[number].owners)

@@ -86,11 +86,13 @@ def answer_text(text: str, form: AnswerForm = "tags") -> str | None:
 def without_thoughts(text: str, form: AnswerForm = "tags") -> str:
     """`text` without its complete thoughts."""
     for tag in _THOUGHTS.get(form, ("think",)):
+        opening, closing = f"<{tag}>", f"</{tag}>"
         parts, position = [], 0
-        while span := _thought(text, tag, position):
-            parts.append(text[position : span.start])
-            position = span.end
-        text = "".join([*parts, text[position:]])
+        while (start := text.find(opening, position)) >= 0 and (end := text.find(closing, start)) >= 0:
+            parts.append(text[position:start])
+            position = end + len(closing)
+        if position:
+            text = "".join([*parts, text[position:]])
     return text
 
 
