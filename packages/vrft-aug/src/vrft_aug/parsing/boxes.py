@@ -37,9 +37,12 @@ _MARKED = re.compile(r"<(?:\|box_start\||box|bbox)>([^<>\[\]()]*)<(?:\|box_end\|
 _TAG = re.compile(r"</?\|?[a-z_]{1,20}\|?>|```[a-z]*")
 _OBJECT = re.compile(r"\{([^{}\[\]]*)\}")
 _EDGE = re.compile(rf"([a-z][a-z_]*[0-9]?)[\"']?\s*[:=]\s*({_NUMBER})(?![^\s,;}}])")
-_EDGES = tuple(
-    tuple(names.split())
-    for names in ("x0 y0 x1 y1", "x1 y1 x2 y2", "xmin ymin xmax ymax", "x_min y_min x_max y_max", "left top right bottom")
+_EDGES = (
+    ("x0", "y0", "x1", "y1"),
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("left", "top", "right", "bottom"),
 )
 _SIZES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 _PREFIX = re.compile(r"(?:the\s)?(?:bounding\s)?(?:box|boxes|bbox|bbox_2d)(?:\sis|\sare)?\s?[:=]?\s")

@@ -21,11 +21,11 @@ _BORDER = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])")
 _SLASH = re.compile(r"(?<=[0-9])\s?/\s?(?=[0-9])")
 _RANGE = re.compile(r"(?<![0-9.])0\s?(?:-|\u2013|to)\s?([0-9]{1,3})(?![0-9.])")
 _COMPARED = re.compile(r"(?<!-)[<>\u2264\u2265~]\s?=?\s?[0-9]")
-_NOUNS = frozenset("grade grades graded stage level score degree category class isup rads kl".split())
-_LINKS = frozenset("is of as at equals".split())
-_WORDS = dict(zip("zero one two three four five six seven eight nine ten".split(), map(str, range(11)), strict=True))
-_ROMAN = dict(zip("i ii iii iv v vi vii viii ix x".split(), map(str, range(1, 11)), strict=True))
-_COUNTED = {**_WORDS, **_ROMAN}
+_NOUNS = frozenset(("grade", "grades", "graded", "stage", "level", "score", "degree", "category", "class", "isup", "rads", "kl"))
+_LINKS = frozenset(("is", "of", "as", "at", "equals"))
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
+_COUNTED = {word: str(number) for names in (_WORDS, _ROMAN) for number, word in enumerate(names) if word}
 
 
 class _Scale(NamedTuple):
@@ -105,9 +105,10 @@ def _scale(names: tuple[str, ...], total: int) -> _Scale:
 def _counted(words: list[str], *, whole: bool) -> list[str]:
     """`words` with number words and Roman numbers as digits where they state a grade."""
     alone = [word for word in words if len(word) > 1 or word.isalnum()]
-    if whole and alone and alone[0] in _COUNTED and alone[1:-1] in ([], ["of"], ["out", "of"]):
-        alone = [_COUNTED[alone[0]], *(_COUNTED.get(word, word) for word in alone[1:])]
-        return alone
+    if whole and (len(alone) == 1 or alone[1:-1] in (["of"], ["out", "of"])):
+        counted = [_COUNTED.get(word, word) for word in alone]
+        if _is_number(counted[0]) and _is_number(counted[-1]):
+            return counted
     found, previous, linked = [], "", ""
     for word in words:
         is_grade = previous in _NOUNS or (previous in _LINKS and linked in _NOUNS)

@@ -28,20 +28,20 @@ _LETTER_FIRST = re.compile(
 )
 _LETTER_LIST = re.compile(r"\(?[a-z]\)?(?:\s*(?:,|;|&|\band\b|\s)\s*\(?[a-z]\)?)+\.?", re.IGNORECASE)
 _MARKED = re.compile(r"(?<![^\W_])([a-z])\)", re.IGNORECASE)
-_ABSTENTIONS = frozenset(
-    tuple(text.split())
-    for text in (
-        "unsure|uncertain|unknown|undetermined|indeterminate|inconclusive|abstain|i abstain|not sure|i am not sure|i'm not sure|"
-        "i am unsure|i don't know|i do not know|don't know|cannot tell|can't tell|i cannot tell|cannot determine|cannot be determined|"
-        "unable to determine|cannot say|not certain|insufficient information|not enough information"
-    ).split("|")
+
+
+def _phrases(text: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(phrase.split()) for phrase in text.split("|"))
+
+
+_ABSTENTIONS = _phrases(
+    "unsure|uncertain|unknown|undetermined|indeterminate|inconclusive|abstain|i abstain|not sure|i am not sure|i'm not sure|"
+    "i am unsure|i don't know|i do not know|don't know|cannot tell|can't tell|i cannot tell|cannot determine|cannot be determined|"
+    "unable to determine|cannot say|not certain|insufficient information|not enough information"
 )
-_NOTHING = frozenset(
-    tuple(text.split())
-    for text in (
-        "none|none of these|none of them|none of the above|nothing|no finding|no findings|no abnormality|no abnormalities|normal|"
-        "unremarkable|no disease|no label|no labels|no abnormal findings|no abnormal finding"
-    ).split("|")
+_NOTHING = _phrases(
+    "none|none of these|none of them|none of the above|nothing|no finding|no findings|no abnormality|no abnormalities|normal|"
+    "unremarkable|no disease|no label|no labels|no abnormal findings|no abnormal finding"
 )
 
 

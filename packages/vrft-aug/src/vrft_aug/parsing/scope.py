@@ -21,6 +21,10 @@ class Status(Enum):
     OPEN = auto()
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Kinds of signals. Plain numbers: members of an enumeration would take longer to compare than all else here.
 _K_WORD = 0
 _K_FILLER = 1
@@ -38,13 +42,24 @@ _K_HEDGE = 12
 _K_MODAL = 13
 _K_OPEN = 14
 
-_DENY = """no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails isnt doesnt dont wasnt
-arent nope""".split()
-_DENY_BEFORE = "exclude excluding rules lack against except".split()
-_DENY_AFTER = "false wrong incorrect".split()
-_DENY_BOTH = "negative excluded ruled unlikely improbable absent".split()
-_HEDGE = """possible possibly possibility maybe perhaps potential potentially questionable equivocal query uncertain unsure unclear
-indeterminate inconclusive doubtful either whether differential rule consider borderline""".split()
+_DENY = _words(
+    """no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails isnt doesnt dont wasnt
+    arent nope"""
+)
+_DENY_BEFORE = 9
+_K_DENY_AFTER = 10
+_K_DENY_BOTH = 11
+_K_HEDGE = 12
+_K_MODAL = 13
+_K_OPEN = 14
+
+_DENY = _words("""no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails isnt doesnt dont wasnt
+arent nope""")
+_DENY_BEFORE = _words("exclude excluding rules lack against except")
+_DENY_AFTER = _words("false wrong incorrect")
+_DENY_BOTH = _words("negative excluded ruled unlikely improbable absent")
+_HEDGE = _words("""possible possibly possibility maybe perhaps potential potentially questionable equivocal query uncertain unsure unclear
+indeterminate inconclusive doubtful either differential rule consider borderline""")
 _KINDS: dict[str, int] = {
     **dict.fromkeys(_DENY, _K_DENY),
     **dict.fromkeys(_DENY_BEFORE, _K_DENY_BEFORE),
@@ -56,6 +71,7 @@ _KINDS: dict[str, int] = {
     **dict.fromkeys(("but", "however", "although", "though", "instead", "rather", "yet"), _K_TURN),
     **dict.fromkeys(("is", "are", "was", "it", "very", "most", "highly", "quite", "this", "that"), _K_FILLER),
     **dict.fromkeys((".", ";", "!", "\n"), _K_STOP),
+    "whether": _K_OPEN,
     "?": _K_QUESTION,
     ",": _K_COMMA,
 }
@@ -81,18 +97,20 @@ _IDIOMS: dict[tuple[str, ...], int] = {
     ("up", "to"): _K_HEDGE,
     ("and", "or"): _K_OR,
     ("or", "not"): _K_OPEN,
+    ("clear", "if"): _K_OPEN,
+    ("vs", "."): _K_OR,
 }
 _IDIOM_STARTS = frozenset(phrase[0] for phrase in _IDIOMS)
 # "cannot be fully excluded", "not sure", "not unlikely": a denial of one of these words leaves everything open.
-_UNDECIDED = frozenset(
+_UNDECIDED = _words(
     """exclude excluded excluding rule ruled unlikely improbable absent negative free without deny denied impossible sure certain confirm
-    confirmed tell say determine determined decide diagnose conclusive know""".split()
+    confirmed tell say determine determined decide diagnose conclusive know"""
 )
-_BETWEEN = frozenset("be been to fully completely entirely yet totally really safely a the with 100".split())
-_COPULAS = frozenset("is are was were be seems seem appears appear remains looks as".split())
-_EVIDENCE = frozenset("evidence sign signs indication proof trace suggestion seen present found identified".split())
-_OBJECTS = frozenset("of for to suggesting".split())
-_REACHING = frozenset("not never cannot none cant isnt doesnt dont wasnt arent".split())
+_BETWEEN = _words("be been to fully completely entirely yet totally really safely a the with 100")
+_COPULAS = _words("is are was were be seems seem appears appear remains looks as")
+_EVIDENCE = _words("evidence sign signs indication proof trace suggestion seen present found identified")
+_OBJECTS = _words("of for to suggesting")
+_REACHING = _words("not never cannot none cant isnt doesnt dont wasnt arent")
 _DENIALS_BEFORE = frozenset((_K_DENY, _K_DENY_BEFORE, _K_DENY_BOTH))
 _FRESH = frozenset((_K_STOP, _K_QUESTION))
 _SENTENCE_ENDS = frozenset((_K_STOP, _K_TURN, _K_QUESTION))
@@ -133,7 +151,7 @@ def statuses(words: Sequence[str], mentions: Sequence[Mention], *, several: bool
         return [Status.STATED] * len(mentions)
     found = []
     for (denied, opened), (denied_behind, opened_behind), offered in zip(
-        _forwards(signals), _backwards(signals), _offered(signals, mentions, several=several), strict=True
+        _forwards(signals, mentions), _backwards(signals), _offered(signals, mentions, several=several), strict=True
     ):
         if opened is None or opened_behind is None:  # a denied denial
             found.append(Status.OPEN)
@@ -188,18 +206,23 @@ def _undecided(words: Sequence[str], position: int, ends: dict[int, int]) -> int
     return 0
 
 
-def _forwards(signals: _Signals) -> list[tuple[bool, bool | None]]:
+def _forwards(signals: _Signals, mentions: Sequence[Mention]) -> list[tuple[bool, bool | None]]:
     """For each name whether what stands before it denies it and leaves it open (None: by a denied denial)."""
     found: list[tuple[bool, bool | None]] = []
+    refused: set[frozenset[str]] = set()
     denied, opened, begun = False, False, False
     undecided = False
     for kind in signals.kinds:
         if kind <= _K_FILLER:
             begun = True
         elif kind == _K_NAME:
-            found.append((denied, None if undecided else opened))
+            # "no pneumonia on the left, pneumonia on the right": a denial does not reach the same name twice.
+            owners = mentions[len(found)].owners
+            found.append((denied, None if undecided or (denied and owners in refused) else opened))
+            refused.add(owners)
         elif kind in _DENIALS_BEFORE:
             denied = True
+            refused.clear()
         elif kind in (_K_HEDGE, _K_MODAL):
             opened = True
         elif kind == _K_OPEN:
@@ -207,6 +230,7 @@ def _forwards(signals: _Signals) -> list[tuple[bool, bool | None]]:
         elif kind in _SENTENCE_ENDS:
             # A question mark in front, as in "?pneumonia", asks about what follows.
             denied, opened, undecided = False, kind == _K_QUESTION and not begun, False
+            refused.clear()
         begun = kind not in _FRESH
     return found
 

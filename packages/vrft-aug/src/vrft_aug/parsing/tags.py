@@ -1,4 +1,4 @@
-"""Where the thought and the answer of a completion stand.
+r"""Where the thought and the answer of a completion stand.
 
 =============  ======================================  ============================================================================
 form           thought                                 answer
@@ -190,7 +190,7 @@ def _tagged(text: str) -> Iterator[_Span]:
 
 
 def _boxes(text: str) -> Iterator[_Span]:
-    """Every ``\\boxed{...}`` with its braces in balance; of nested ones the outer."""
+    r"""Every ``\boxed{...}`` with its braces in balance; of nested ones the outer."""
     start, depth = None, 0
     for mark in _BOX_MARK.finditer(text):
         if start is None:
