@@ -239,7 +239,7 @@ def find_labels(
         return Reading(reason=Reason.HEDGED)
     if not stated:
         everything = denied >= set(known.classes) - {negative}
-        return Reading(frozenset({negative} & set(known.classes))) if everything else Reading(reason=Reason.DENIED)
+        return Reading(frozenset(set(known.classes) & {negative})) if everything else Reading(reason=Reason.DENIED)
     marked = _marks(text, known.classes) if read_letters else set()
     if marked and marked != stated:
         return Reading(reason=Reason.CONFLICT)

@@ -23,7 +23,7 @@ _COMPARED = re.compile(r"[<>\u2264\u2265]")
 _UNIT = re.compile(r"\s*([^\s\d.,;:()]*)")
 _CONFIDENCE_TAG = re.compile(r"<confidence>([^<>]*)</confidence>")
 _CONFIDENCE = re.compile(
-    r"\bconfidence(?:\s(?:level|score))?(?:\sis|\sof)?\s?[:=]?\s?([-+]?[0-9]*[.,]?[0-9]+\s?(?:%|percent\b|/\s?[0-9]+)?)(?![0-9.,]*[0-9])",
+    r"\bconfidence(?:\s(?:level|score))?(?:\sis|\sof)?\s?[:=]?\s?([-+]?[0-9]{0,12}[.,]?[0-9]{1,12}\s?(?:%|percent\b|/\s?[0-9]{1,9})?)(?![0-9.,]*[0-9])",
     re.IGNORECASE,
 )
 _SHARE = re.compile(r"([0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)\s?(%|percent|/\s?([0-9]+))?")

@@ -43,6 +43,17 @@ _K_MODAL = 13
 _K_OPEN = 14
 
 _DENY = _words(
+    "no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails "
+    "isnt doesnt dont wasnt arent nope"
+)
+_DENY_BEFORE = 9
+_K_DENY_AFTER = 10
+_K_DENY_BOTH = 11
+_K_HEDGE = 12
+_K_MODAL = 13
+_K_OPEN = 14
+
+_DENY = _words(
     """no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails isnt doesnt dont wasnt
     arent nope"""
 )
