@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import fbeta_score
 
 from medcore.errors import ConfigError
+from vrft_aug.parsing import Reason
 from vrft_aug.rewards import Accuracy
-from vrft_aug.rewards.accuracy import f_score
+from vrft_aug.rewards.accuracy import Verdict, f_score
 from vrft_aug.testing import check_reward
 
 
@@ -175,7 +177,7 @@ def test_closer_never_earns_less(truth: float, tolerance: float, fade: float, di
     reward = Accuracy(tolerance=tolerance, fade=fade, relative=relative)
     credits_ = [reward.closeness(truth + distance, truth) for distance in sorted(distances)]
     assert all(0 <= value <= 1 for value in credits_)
-    assert all(a >= b - 1e-9 for a, b in zip(credits_, credits_[1:], strict=False))
+    assert all(a >= b - 1e-9 for a, b in pairwise(credits_))
     assert reward.closeness(truth, truth) == 1
 
 
@@ -208,3 +210,10 @@ def test_other_forms() -> None:
 def test_wrong_options(options: dict[str, float], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         Accuracy(**options)
+
+
+def test_verdicts_say_why_an_answer_was_not_read() -> None:
+    texts = [f"<answer>{answer}</answer>" for answer in ("normal", "pneumonia", "possible pneumonia", "both")]
+    found = Accuracy().verdicts(texts, label=["normal"] * 4, classes=[["normal", "pneumonia"]] * 4)
+    assert found == [Verdict(1.0), Verdict(0.0), Verdict(0.0, Reason.HEDGED), Verdict(0.0, Reason.NOT_NAMED)]
+    assert Accuracy().verdicts(texts[:1]) == [None]

@@ -61,7 +61,7 @@ def test_repetition_does_not_hide_length() -> None:
 @given(st.integers(1, 50), st.integers(0, 50), st.floats(0, 1))
 def test_credit_rises_to_the_band_and_falls_behind_it(low: int, wider: int, edge: float) -> None:
     reward = Length(low=low, high=low + wider, edge=edge)
-    values = [reward.credit(n, new=n) for n in range(3 * (low + wider))]
+    values = [reward.credit(float(n), new=float(n)) for n in range(3 * (low + wider))]
     assert all(0 <= value <= 1 for value in values)
     assert all(values[n] == 1 for n in range(low, min(low + wider + 1, len(values))))
     assert all(a <= b for a, b in pairwise(values[: low + 1]))

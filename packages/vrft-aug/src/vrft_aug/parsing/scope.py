@@ -43,34 +43,16 @@ _K_MODAL = 13
 _K_OPEN = 14
 
 _DENY = _words(
-    "no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails "
-    "isnt doesnt dont wasnt arent nope"
+    "no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails"
+    " isnt doesnt dont wasnt arent nope"
 )
-_DENY_BEFORE = 9
-_K_DENY_AFTER = 10
-_K_DENY_BOTH = 11
-_K_HEDGE = 12
-_K_MODAL = 13
-_K_OPEN = 14
-
-_DENY = _words(
-    """no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails isnt doesnt dont wasnt
-    arent nope"""
-)
-_DENY_BEFORE = 9
-_K_DENY_AFTER = 10
-_K_DENY_BOTH = 11
-_K_HEDGE = 12
-_K_MODAL = 13
-_K_OPEN = 14
-
-_DENY = _words("""no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails isnt doesnt dont wasnt
-arent nope""")
 _DENY_BEFORE = _words("exclude excluding rules lack against except")
 _DENY_AFTER = _words("false wrong incorrect")
 _DENY_BOTH = _words("negative excluded ruled unlikely improbable absent")
-_HEDGE = _words("""possible possibly possibility maybe perhaps potential potentially questionable equivocal query uncertain unsure unclear
-indeterminate inconclusive doubtful either differential rule consider borderline""")
+_HEDGE = _words(
+    "possible possibly possibility maybe perhaps potential potentially questionable equivocal query uncertain unsure unclear"
+    " indeterminate inconclusive doubtful either differential rule consider borderline"
+)
 _KINDS: dict[str, int] = {
     **dict.fromkeys(_DENY, _K_DENY),
     **dict.fromkeys(_DENY_BEFORE, _K_DENY_BEFORE),

@@ -8,8 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from medcore.errors import ConfigError
-from vrft_aug.parsing import AnswerForm, read_grade, read_label, read_labels, read_number
+from vrft_aug.parsing import AnswerForm, Reason, explain_grade, explain_label, explain_labels, explain_number
 from vrft_aug.rewards.base import samples
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an answer earns, and if it could not be read, why."""
+
+    credit: float
+    """From 0 to 1."""
+    reason: Reason | None = None
+    """Why it was not read; then the credit is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +90,16 @@ class Accuracy:
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         """Credit of each completion, or None where the truth is not known or is no class."""
         del prompts
+        return [None if verdict is None else verdict.credit for verdict in self.verdicts(completions, **columns)]
+
+    def verdicts(self, completions: Sequence[Any], **columns: Any) -> list[Verdict | None]:
+        """As the reward itself, with the reason where an answer could not be read."""
         names = ("task", "label", "labels", "classes", "grade", "num_grades", "value")
         return [self._one(*row) for row in samples(completions, columns, *names)]
 
     def _one(
         self, completion: Any, task: Any, label: Any, labels: Any, classes: Any, grade: Any, num_grades: Any, value: Any
-    ) -> float | None:
+    ) -> Verdict | None:
         if task == "localisation":
             return None
         if label is not None and task != "grading":
@@ -96,27 +110,30 @@ class Accuracy:
             return self._grade(completion, grade, classes, num_grades)
         return self._value(completion, value)
 
-    def _label(self, completion: Any, label: Any, classes: Any) -> float | None:
+    def _label(self, completion: Any, label: Any, classes: Any) -> Verdict | None:
         if not classes or label not in classes:
             return None
-        found = read_label(completion, classes, self.synonyms, negative=self.negative, letters=self.letters, form=self.form)
-        return float(found == label)
+        found = explain_label(completion, classes, self.synonyms, negative=self.negative, letters=self.letters, form=self.form)
+        return Verdict(float(found.value == label), found.reason)
 
-    def _labels(self, completion: Any, labels: Any, classes: Any) -> float | None:
+    def _labels(self, completion: Any, labels: Any, classes: Any) -> Verdict | None:
         if not classes or isinstance(labels, str) or not set(labels) <= set(classes):
             return None
-        found = read_labels(completion, classes, self.synonyms, negative=self.negative, letters=self.letters, form=self.form)
-        return 0.0 if found is None else f_score(found, set(labels), self.beta)
+        found = explain_labels(completion, classes, self.synonyms, negative=self.negative, letters=self.letters, form=self.form)
+        return Verdict(0.0 if found.value is None else f_score(found.value, set(labels), self.beta), found.reason)
 
-    def _grade(self, completion: Any, grade: Any, classes: Any, num_grades: Any) -> float | None:
+    def _grade(self, completion: Any, grade: Any, classes: Any, num_grades: Any) -> Verdict | None:
         grades = scale(classes, num_grades)
-        return None if grade is None or grades is None else float(read_grade(completion, grades, form=self.form) == grade)
+        if grade is None or grades is None:
+            return None
+        found = explain_grade(completion, grades, form=self.form)
+        return Verdict(float(found.value == grade), found.reason)
 
-    def _value(self, completion: Any, value: Any) -> float | None:
+    def _value(self, completion: Any, value: Any) -> Verdict | None:
         if isinstance(value, (bool, str)) or not math.isfinite(value):
             return None
-        found = read_number(completion, self.unit, form=self.form)
-        return 0.0 if found is None else self.closeness(found, float(value))
+        found = explain_number(completion, self.unit, form=self.form)
+        return Verdict(0.0 if found.value is None else self.closeness(found.value, float(value)), found.reason)
 
     def closeness(self, stated: float, truth: float) -> float:
         """Credit of the number `stated` where `truth` is right, in [0, 1]."""

@@ -13,16 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from medcore.errors import ConfigError
-from vrft_aug.parsing import (
-    AnswerForm,
-    answer_text,
-    completion_text,
-    explain_confidence,
-    is_abstention,
-    without_confidence,
-    without_thoughts,
-)
-from vrft_aug.rewards.accuracy import Accuracy
+from vrft_aug.parsing import AnswerForm, Reason, completion_text, explain_confidence, without_confidence, without_thoughts
+from vrft_aug.rewards.accuracy import Accuracy, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +27,7 @@ class Calibration:
 
     ========== ======================================================================================
     ``brier``  :math:`s = 1 - (c - y)^2`
-    ``log``    :math:`s = 1 - \ln p / \ln \varepsilon`, p = c or 1 - c, clipped to at least ε = `floor`
+    ``log``    :math:`s = 1 - \ln p / \ln \varepsilon`, p = c or 1 - c, c clipped to ε ... 1 - ε, ε = `floor`
     ========== ======================================================================================
 
     The expected value is largest at the honest confidence, and grows with it from one half upwards for a = 1/2. The confidence stands
@@ -67,7 +59,7 @@ class Calibration:
     abstain_below: float = 0.0
     """Confidence below which abstaining pays more than an honest answer."""
     floor: float = 0.01
-    """Smallest probability of ``log``; confidences beyond it earn no more."""
+    """Smallest confidence of ``log``, and distance of the largest one from 1; what is beyond counts as this."""
     synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """As for ``accuracy``."""
     negative: str | None = None
@@ -104,8 +96,8 @@ class Calibration:
         if self.score == "brier":
             proper = 1 - (confidence - right) ** 2
         else:
-            chance = max(self.floor, confidence if right else 1 - confidence)
-            proper = 1 - math.log(chance) / math.log(self.floor)
+            clipped = min(max(confidence, self.floor), 1 - self.floor)
+            proper = 1 - math.log(clipped if right else 1 - clipped) / math.log(self.floor)
         return self.right * right + (1 - self.right) * proper
 
     def expected(self, confidence: float, chance: float) -> float:
@@ -114,9 +106,10 @@ class Calibration:
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         """Value of each completion, None where the truth is not known."""
+        del prompts
         texts = [completion_text(completion) for completion in completions]
-        judged = self._judge()(prompts, list(map(self._answer_alone, texts)), **columns)
-        return [None if right is None else self._one(text, right=right == 1) for text, right in zip(texts, judged, strict=True)]
+        judged = self._judge().verdicts(list(map(self._answer_alone, texts)), **columns)
+        return [None if verdict is None else self._one(text, verdict) for text, verdict in zip(texts, judged, strict=True)]
 
     def _judge(self) -> Accuracy:
         return Accuracy(
@@ -132,11 +125,10 @@ class Calibration:
         """The answer without the confidence that may stand in it, in the same form as before."""
         return without_confidence(without_thoughts(text, self.form))
 
-    def _one(self, text: str, *, right: bool) -> float:
-        answer = answer_text(self._answer_alone(text), self.form)
-        if not right and is_abstention(answer):
+    def _one(self, text: str, verdict: Verdict) -> float:
+        if verdict.reason == Reason.ABSTAINED:
             return self.abstention
         confidence = explain_confidence(text, form=self.form).value
-        if confidence is None or not (answer or "").strip():
+        if confidence is None or verdict.reason is not None:
             return 0.0
-        return self.value(confidence, right=right)
+        return self.value(confidence, right=verdict.credit == 1)

@@ -66,10 +66,9 @@ class Length:
         words = thought.casefold().split()
         if not words:
             return 0.0
-        total = {"words": len(words), "characters": len(" ".join(words)), "tokens": 0}[self.unit]
-        if self.unit == "tokens":
-            total = len(ids)
-        return self.credit(total, new=total * new_words(words) / len(words))
+        totals = {"words": len(words), "characters": len(" ".join(words))}
+        total = totals[self.unit] if self.unit in totals else len(ids)
+        return self.credit(float(total), new=total * new_words(words) / len(words))
 
     def credit(self, total: float, *, new: float) -> float:
         """Credit of a length `total` of which `new` is not repeated."""
