@@ -43,15 +43,15 @@ _K_MODAL = 13
 _K_OPEN = 14
 
 _DENY = _words(
-    "no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails"
+    "no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails hardly"
     " isnt doesnt dont wasnt arent nope"
 )
-_DENY_BEFORE = _words("exclude excluding rules lack against except")
+_DENY_BEFORE = _words("exclude excluding rules lack against except doubt")
 _DENY_AFTER = _words("false wrong incorrect")
 _DENY_BOTH = _words("negative excluded ruled unlikely improbable absent")
 _HEDGE = _words(
     "possible possibly possibility maybe perhaps potential potentially questionable equivocal query uncertain unsure unclear"
-    " indeterminate inconclusive doubtful either differential rule consider borderline"
+    " indeterminate inconclusive doubtful either differential rule consider borderline resolved"
 )
 _KINDS: dict[str, int] = {
     **dict.fromkeys(_DENY, _K_DENY),
@@ -62,7 +62,7 @@ _KINDS: dict[str, int] = {
     **dict.fromkeys(("may", "might", "could"), _K_MODAL),
     **dict.fromkeys(("or", "vs", "versus"), _K_OR),
     **dict.fromkeys(("but", "however", "although", "though", "instead", "rather", "yet"), _K_TURN),
-    **dict.fromkeys(("is", "are", "was", "it", "very", "most", "highly", "quite", "this", "that"), _K_FILLER),
+    **dict.fromkeys(("is", "are", "was", "it", "i", "am", "very", "most", "highly", "quite", "this", "that"), _K_FILLER),
     **dict.fromkeys((".", ";", "!", "\n"), _K_STOP),
     "whether": _K_OPEN,
     "?": _K_QUESTION,
@@ -81,9 +81,13 @@ _IDIOMS: dict[tuple[str, ...], int] = {
     ("clear", "of"): _K_DENY_BEFORE,
     ("free", "of"): _K_DENY_BEFORE,
     ("free", "from"): _K_DENY_BEFORE,
+    ("low", "probability"): _K_DENY_BEFORE,
+    ("low", "likelihood"): _K_DENY_BEFORE,
+    ("low", "suspicion"): _K_DENY_BEFORE,
     ("less", "likely"): _K_DENY_BOTH,
     ("to", "exclude"): _K_HEDGE,
     ("question", "of"): _K_HEDGE,
+    ("history", "of"): _K_HEDGE,
     ("r", "o"): _K_HEDGE,
     ("at", "least"): _K_HEDGE,
     ("at", "most"): _K_HEDGE,
@@ -91,6 +95,9 @@ _IDIOMS: dict[tuple[str, ...], int] = {
     ("and", "or"): _K_OR,
     ("or", "not"): _K_OPEN,
     ("clear", "if"): _K_OPEN,
+    ("should", "be", "excluded"): _K_OPEN,
+    ("must", "be", "excluded"): _K_OPEN,
+    ("to", "be", "excluded"): _K_OPEN,
     ("vs", "."): _K_OR,
 }
 _IDIOM_STARTS = frozenset(phrase[0] for phrase in _IDIOMS)
@@ -177,6 +184,8 @@ def _signals(words: Sequence[str], mentions: Sequence[Mention]) -> _Signals:
             )
         if word == "free" and size == 1 and position - 1 in lasts:  # "pneumonia-free", but not "free fluid"
             kind = _K_DENY_AFTER
+        elif word == "like" and position - 1 in lasts:
+            kind = _K_OPEN
         if size == 1 and (kind == _K_DENY or word == "unable"):
             reach = _undecided(words, position, ends)
             kind, size = (_K_OPEN, reach) if reach else (kind, 1)
@@ -200,32 +209,42 @@ def _undecided(words: Sequence[str], position: int, ends: dict[int, int]) -> int
 
 
 def _forwards(signals: _Signals, mentions: Sequence[Mention]) -> list[tuple[bool, bool | None]]:
-    """For each name whether what stands before it denies it and leaves it open (None: by a denied denial)."""
+    """For each name whether what stands before it denies it and leaves it open (None: whatever denies it).
+
+    A denial does not reach the same name twice ("no pneumonia on the left, pneumonia on the right").
+    """
     found: list[tuple[bool, bool | None]] = []
     refused: set[frozenset[str]] = set()
-    denied, opened, begun = False, False, False
-    undecided = False
-    for kind in signals.kinds:
+    denied = opened = undecided = begun = crossed = False
+    for place, kind in enumerate(signals.kinds):
         if kind <= _K_FILLER:
             begun = True
-        elif kind == _K_NAME:
-            # "no pneumonia on the left, pneumonia on the right": a denial does not reach the same name twice.
+            continue
+        if kind == _K_NAME:
             owners = mentions[len(found)].owners
-            found.append((denied, None if undecided or (denied and owners in refused) else opened))
+            doubtful = denied and (owners in refused or (crossed and _affirmed(signals, place)))
+            found.append((denied, None if undecided or doubtful else opened))
             refused.add(owners)
         elif kind in _DENIALS_BEFORE:
-            denied = True
+            denied, crossed = True, False
             refused.clear()
         elif kind in (_K_HEDGE, _K_MODAL):
             opened = True
         elif kind == _K_OPEN:
             undecided = True
+        elif kind == _K_COMMA:
+            crossed = True
         elif kind in _SENTENCE_ENDS:
             # A question mark in front, as in "?pneumonia", asks about what follows.
             denied, opened, undecided = False, kind == _K_QUESTION and not begun, False
             refused.clear()
         begun = kind not in _FRESH
     return found
+
+
+def _affirmed(signals: _Signals, place: int) -> bool:
+    """Whether a name begins a clause of its own, which a denial in front of a comma may not reach: "..., pneumonia is present"."""
+    return place + 1 < len(signals.kinds) and signals.words[place + 1] in ("is", "are", "on", "in")
 
 
 def _backwards(signals: _Signals) -> list[tuple[bool, bool | None]]:
@@ -236,14 +255,15 @@ def _backwards(signals: _Signals) -> list[tuple[bool, bool | None]]:
     for place in range(len(signals.kinds) - 1, -1, -1):
         kind = signals.kinds[place]
         if kind == _K_NAME:
-            found.append((strong or (weak and not named), None if undecided else opened or asked))
+            found.append((strong or (weak and not named), None if undecided or asked else opened))
             named, bare = True, False
         elif kind in _ENDS:
-            if not bare or kind == _K_TURN:
+            answered = bare and (strong or weak)  # "Pneumonia? No."
+            if not bare:
                 strong = weak = opened = undecided = False
             named, bare = False, True
             if kind in (_K_STOP, _K_QUESTION):
-                asked = kind == _K_QUESTION
+                asked = kind == _K_QUESTION and not answered
         elif kind == _K_OPEN:
             undecided = True
         elif kind in (_K_DENY_AFTER, _K_DENY_BOTH):
