@@ -37,14 +37,14 @@ Reader = Callable[[Any, dict[str, Any]], Any]
 EXPLAIN: dict[str, Reader] = {
     "label": lambda c, t: explain_label(c, t["classes"], t.get("synonyms"), negative=t.get("negative")),
     "labels": lambda c, t: explain_labels(c, t["classes"], t.get("synonyms")),
-    "grade": lambda c, t: explain_grade(c, t["classes"]),
+    "grade": lambda c, t: explain_grade(c, t["classes"], t.get("synonyms")),
     "boxes": lambda c, t: explain_boxes(c),
     "number": lambda c, t: explain_number(c),
 }
 READ: dict[str, Reader] = {
     "label": lambda c, t: read_label(c, t["classes"], t.get("synonyms"), negative=t.get("negative")),
     "labels": lambda c, t: read_labels(c, t["classes"], t.get("synonyms")),
-    "grade": lambda c, t: read_grade(c, t["classes"]),
+    "grade": lambda c, t: read_grade(c, t["classes"], t.get("synonyms")),
     "boxes": lambda c, t: read_boxes(c),
     "number": lambda c, t: read_number(c),
 }

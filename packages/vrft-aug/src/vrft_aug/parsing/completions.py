@@ -80,14 +80,18 @@ def read_labels(
     return explain_labels(completion, classes, synonyms, negative=negative, letters=letters, form=form).value
 
 
-def explain_grade(completion: Any, grades: Sequence[str] | int, *, form: AnswerForm = "tags") -> Reading[int]:
+def explain_grade(
+    completion: Any, grades: Sequence[str] | int, synonyms: Synonyms | None = None, *, form: AnswerForm = "tags"
+) -> Reading[int]:
     """The grade a completion answers with, or why there is none; parameters as :func:`vrft_aug.parsing.parse_grade`."""
-    return find_grade(_answer(completion, form), grades)
+    return find_grade(_answer(completion, form), grades, synonyms)
 
 
-def read_grade(completion: Any, grades: Sequence[str] | int, *, form: AnswerForm = "tags") -> int | None:
+def read_grade(
+    completion: Any, grades: Sequence[str] | int, synonyms: Synonyms | None = None, *, form: AnswerForm = "tags"
+) -> int | None:
     """The grade a completion answers with; parameters as :func:`explain_grade`."""
-    return explain_grade(completion, grades, form=form).value
+    return explain_grade(completion, grades, synonyms, form=form).value
 
 
 def explain_boxes(completion: Any, *, form: AnswerForm = "tags") -> Reading[list[Box]]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vrft_aug.parsing.labels import is_abstention, sort_mentions
 from vrft_aug.parsing.reading import Reading, Reason, unusable
-from vrft_aug.parsing.words import Vocabulary, build, plain, tokens
+from vrft_aug.parsing.words import Synonyms, Vocabulary, build, plain, tokens
 
 _NUMBER = re.compile(r"(?:(?<![^\W_])[-+])?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]{1,3})?")
 _BORDER = re.compile(r"(?<=[a-z])(?=[0-9])|(?<=[0-9])(?=[a-z])")
@@ -36,7 +36,7 @@ class _Scale(NamedTuple):
     numbered: bool
 
 
-def parse_grade(text: str | None, grades: Sequence[str] | int) -> int | None:
+def parse_grade(text: str | None, grades: Sequence[str] | int, synonyms: Synonyms | None = None) -> int | None:
     """The grade an answer states, counted from 0; None if there is none or more than one.
 
     Parameters
@@ -46,11 +46,13 @@ def parse_grade(text: str | None, grades: Sequence[str] | int) -> int | None:
     grades
         Names of all grades in rising order, or their number. Numbers are not read where they mean something else in the names
         ("grade 1" for the lowest grade).
+    synonyms
+        Further names of named grades.
     """
-    return find_grade(text, grades).value
+    return find_grade(text, grades, synonyms).value
 
 
-def find_grade(text: str | None, grades: Sequence[str] | int) -> Reading[int]:
+def find_grade(text: str | None, grades: Sequence[str] | int, synonyms: Synonyms | None = None) -> Reading[int]:
     """As :func:`parse_grade`, with the reason where there is none."""
     problem = unusable(text)
     if problem is not None or text is None:
@@ -58,7 +60,8 @@ def find_grade(text: str | None, grades: Sequence[str] | int) -> Reading[int]:
     names = () if isinstance(grades, int) else tuple(grades)
     if text.strip() in names:
         return Reading(names.index(text.strip()))
-    scale = _scale(names, grades if isinstance(grades, int) else len(names))
+    others = tuple((name, tuple(synonyms[name])) for name in names if name in synonyms) if synonyms else ()
+    scale = _scale(names, grades if isinstance(grades, int) else len(names), others)
     shown = plain(text)
     if scale.numbered:
         shown = _RANGE.sub(lambda found: " " if int(found[1]) == scale.total - 1 else found[0], shown)
@@ -93,13 +96,18 @@ def _stated(text: str, words: list[str], scale: _Scale, *, compared: bool) -> Re
 
 
 @lru_cache(maxsize=64)
-def _scale(names: tuple[str, ...], total: int) -> _Scale:
-    worded = [_counted(tokens(_BORDER.sub(" ", plain(name))), whole=False) for name in names]
+def _scale(names: tuple[str, ...], total: int, synonyms: tuple[tuple[str, tuple[str, ...]], ...]) -> _Scale:
+    worded = list(map(_name, names))
     numbered = all([w for w in words if w.isdigit()] in ([], [str(place)]) for place, words in enumerate(worded))
     pairs = [(str(place), words) for place, words in enumerate(worded)]
+    pairs += [(str(names.index(name)), _name(other)) for name, others in synonyms for other in others]
     if numbered:
         pairs += [(str(place), [str(place)]) for place in range(min(total, 1000))]
     return _Scale(total, build(pairs, tuple(map(str, range(min(total, 1000))))), numbered)
+
+
+def _name(text: str) -> list[str]:
+    return _counted(tokens(_BORDER.sub(" ", plain(text))), whole=False)
 
 
 def _counted(words: list[str], *, whole: bool) -> list[str]:

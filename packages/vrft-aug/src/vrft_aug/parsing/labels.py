@@ -22,9 +22,12 @@ from vrft_aug.parsing.reading import Reading, Reason, unusable
 from vrft_aug.parsing.scope import Status, statuses
 from vrft_aug.parsing.words import Mention, Synonyms, Vocabulary, plain, tokens, vocabulary
 
-_LETTER_ONLY = re.compile(r"(?:option|choice|answer)?\s*[:(\[]?\s*([a-z])[\s)\].:]*", re.IGNORECASE)
+_LETTER_ONLY = re.compile(
+    r"(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer)(?:\s+is)?)?\s*[:(\[]?\s*([a-z])[\s)\].:]*",
+    re.IGNORECASE,
+)
 _LETTER_FIRST = re.compile(
-    r"(?:(?:option|choice)\s+)?(?:\(([a-z])\)|\[([a-z])\]|([a-z])\s*[).:])\s*(\S.*)", re.DOTALL | re.IGNORECASE
+    r"(?:(?:option|choice)\s+)?(?:\(([a-z])\)|\[([a-z])\]|([a-z])(?:\s*[).:]|\s+[-\u2013\u2014]\s))\s*(\S.*)", re.DOTALL | re.IGNORECASE
 )
 _LETTER_LIST = re.compile(r"\(?[a-z]\)?(?:\s*(?:,|;|&|\band\b|\s)\s*\(?[a-z]\)?)+\.?", re.IGNORECASE)
 _MARKED = re.compile(r"(?<![^\W_])([a-z])\)", re.IGNORECASE)

@@ -51,7 +51,7 @@ class Accuracy:
     """Smallest and largest value."""
 
     synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Further names of classes."""
+    """Further names of classes and grades."""
     negative: str | None = None
     """Of two classes, the one that means the absence of the other: then "no pneumonia" names it. Of several that may be true together,
     the one that means the absence of all others."""
@@ -126,7 +126,7 @@ class Accuracy:
         grades = scale(classes, num_grades)
         if grade is None or grades is None:
             return None
-        found = explain_grade(completion, grades, form=self.form)
+        found = explain_grade(completion, grades, self.synonyms, form=self.form)
         return Verdict(float(found.value == grade), found.reason)
 
     def _value(self, completion: Any, value: Any) -> Verdict | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -60,6 +60,8 @@ class MultiGradeFuzzy:
     """Factor for a stated grade above the truth."""
     cutoff: int | None = None
     """Distances above this earn nothing."""
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further names of grades."""
     form: AnswerForm = "tags"
     """Where the answer stands, see :mod:`vrft_aug.parsing.tags`."""
 
@@ -112,6 +114,6 @@ class MultiGradeFuzzy:
         grades = scale(classes, num_grades)
         if grade is None or grades is None:
             return None
-        stated = read_grade(completion, grades, form=self.form)
+        stated = read_grade(completion, grades, self.synonyms, form=self.form)
         total = grades if isinstance(grades, int) else len(grades)
         return 0.0 if stated is None else self.credit(stated, int(grade), total)
