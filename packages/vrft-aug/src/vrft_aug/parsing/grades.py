@@ -62,6 +62,9 @@ def find_grade(text: str | None, grades: Sequence[str] | int, synonyms: Synonyms
         return Reading(names.index(text.strip()))
     others = tuple((name, tuple(synonyms[name])) for name in names if name in synonyms) if synonyms else ()
     scale = _scale(names, grades if isinstance(grades, int) else len(names), others)
+    stripped = text.strip()
+    if scale.numbered and len(stripped) < 4 and _is_number(stripped):  # the usual answer
+        return Reading(int(stripped)) if int(stripped) < scale.total else Reading(reason=Reason.OUT_OF_RANGE)
     shown = plain(text)
     if scale.numbered:
         shown = _RANGE.sub(lambda found: " " if int(found[1]) == scale.total - 1 else found[0], shown)

@@ -27,7 +27,8 @@ _LETTER_ONLY = re.compile(
     re.IGNORECASE,
 )
 _LETTER_FIRST = re.compile(
-    r"(?:(?:option|choice)\s+)?(?:\(([a-z])\)|\[([a-z])\]|([a-z])(?:\s*[).:]|\s+[-\u2013\u2014]\s))\s*(\S.*)", re.DOTALL | re.IGNORECASE
+    r"(?:(?:option|choice)\s+)?(?:\(([a-z])\)|\[([a-z])\]|([a-z])(?:\s*[).:]|\s+[-\u2013\u2014]\s))\s*(\S.*)",
+    re.DOTALL | re.IGNORECASE,
 )
 _LETTER_LIST = re.compile(r"\(?[a-z]\)?(?:\s*(?:,|;|&|\band\b|\s)\s*\(?[a-z]\)?)+\.?", re.IGNORECASE)
 _MARKED = re.compile(r"(?<![^\W_])([a-z])\)", re.IGNORECASE)

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 # Accents and vowel signs that stay separate characters belong to their word; \w leaves them out.
 _MARKS = "".join(chr(code) for code in range(0x300, 0xFE30) if unicodedata.category(chr(code)).startswith("M"))
@@ -28,8 +29,7 @@ def tokens(text: str) -> list[str]:
     return (_TOKEN_ASCII if text.isascii() else _TOKEN).findall(text)
 
 
-@dataclass(frozen=True)
-class Mention:
+class Mention(NamedTuple):
     """Names found in a text from word `start` to before word `end`."""
 
     owners: frozenset[str]
