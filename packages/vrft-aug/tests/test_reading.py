@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,3 +205,47 @@ def test_a_reading_is_a_value_or_a_reason(text: str, classes: list[str], form: s
         assert labels.value is None or labels.value <= set(classes)
     assert has_format(text, form=form) <= (answer is not None)
     assert "<answer>" not in (answer or "") or form in ("boxed", "line", "any")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + " " * 3900 + "!",
+        "the answer is" + " " * 3900 + "!",
+        "a " * 1900 + "!",
+        "a" * 3990,
+        "{" + "a" * 3900 + "}",
+        "x1" + " " * 3900 + "?",
+        "<box>" * 780,
+        "1 " * 1900 + "x",
+        "1,2" * 1300,
+        "not be " * 550 + "x",
+        "no evidence " * 330,
+        "pneumonia or " * 300,
+        "?" * 3900,
+        '"' * 3901,
+        "\\boxed{" * 100_000,
+        "\\boxed{" + "{}" * 100_000,
+        "Answer:" * 100_000,
+        "Answer:\n" * 100_000,
+        "*" * 400_000,
+        "confidence " * 50_000,
+        "confidence: " + "9" * 100_000,
+        "<confidence>" * 50_000,
+        "<think><thinking><reasoning>" * 20_000,
+    ],
+)
+def test_no_text_takes_long(text: str) -> None:
+    started = time.process_time()
+    for form in FORMS:
+        has_format(text, form=form)
+        explain_confidence(text, form=form)
+        find_label(answer_text(text, form), CHEST, negative="normal")
+    for shown in (text[:MAX_ANSWER], text):
+        find_label(shown, CHEST, negative="normal")
+        find_labels(shown, CHEST)
+        find_grade(shown, ["none", "mild", "severe"])
+        find_boxes(shown)
+        find_number(shown)
+        is_abstention(shown)
+    assert time.process_time() - started < 3

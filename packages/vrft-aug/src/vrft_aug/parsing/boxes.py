@@ -36,7 +36,7 @@ _QUOTED = re.compile(r'"[^"\n]*"')
 _MARKED = re.compile(r"<(?:\|box_start\||box|bbox)>([^<>\[\]()]*)<(?:\|box_end\||/box|/bbox)>")
 _TAG = re.compile(r"</?\|?[a-z_]{1,20}\|?>|```[a-z]*")
 _OBJECT = re.compile(r"\{([^{}\[\]]*)\}")
-_EDGE = re.compile(rf"([a-z][a-z_]*[0-9]?)[\"']?\s*[:=]\s*({_NUMBER})(?![^\s,;}}])")
+_EDGE = re.compile(rf"(?<![a-z_])([a-z][a-z_]*[0-9]?)[\"']?\s*[:=]\s*({_NUMBER})(?![^\s,;}}])")
 _EDGES = (
     ("x0", "y0", "x1", "y1"),
     ("x1", "y1", "x2", "y2"),

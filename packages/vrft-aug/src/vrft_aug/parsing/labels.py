@@ -23,14 +23,12 @@ from vrft_aug.parsing.scope import Status, statuses
 from vrft_aug.parsing.words import Mention, Synonyms, Vocabulary, plain, tokens, vocabulary
 
 _LETTER_ONLY = re.compile(
-    r"(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer)(?:\s+is)?)?\s*[:(\[]?\s*([a-z])[\s)\].:]*",
-    re.IGNORECASE,
+    r"(?:(?:the )?(?:correct |right |best |final )?(?:option|choice|answer)(?: is)?)? ?[:(\[]? ?([a-z])[ )\].:]*", re.IGNORECASE
 )
 _LETTER_FIRST = re.compile(
-    r"(?:(?:option|choice)\s+)?(?:\(([a-z])\)|\[([a-z])\]|([a-z])(?:\s*[).:]|\s+[-\u2013\u2014]\s))\s*(\S.*)",
-    re.DOTALL | re.IGNORECASE,
+    r"(?:(?:option|choice) )?(?:\(([a-z])\)|\[([a-z])\]|([a-z])(?: ?[).:]| [-\u2013\u2014] )) ?(\S.*)", re.IGNORECASE
 )
-_LETTER_LIST = re.compile(r"\(?[a-z]\)?(?:\s*(?:,|;|&|\band\b|\s)\s*\(?[a-z]\)?)+\.?", re.IGNORECASE)
+_LETTER_LIST = re.compile(r"\(?[a-z]\)?(?:(?: ?[,;&] ?| and | )\(?[a-z]\)?)+\.?", re.IGNORECASE)
 _MARKED = re.compile(r"(?<![^\W_])([a-z])\)", re.IGNORECASE)
 
 
@@ -119,7 +117,7 @@ def _lettered(name: str, rest: str, known: Vocabulary, negative: str | None) -> 
 
 def _letter(text: str, classes: Sequence[str]) -> tuple[str, str] | None:
     """The class of an option letter and the text behind the letter."""
-    stripped = (text if text.isascii() else unicodedata.normalize("NFKC", text)).strip()
+    stripped = _in_line(text)
     alone, first = _LETTER_ONLY.fullmatch(stripped), _LETTER_FIRST.fullmatch(stripped)
     if alone:
         letter, rest = alone[1], ""
@@ -129,6 +127,11 @@ def _letter(text: str, classes: Sequence[str]) -> tuple[str, str] | None:
         return None
     number = _place(letter)
     return (classes[number], rest) if number < len(classes) else None
+
+
+def _in_line(text: str) -> str:
+    """`text` with single spaces, so that no pattern has to try several ways to pass them."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split())
 
 
 def _marks(text: str, classes: Sequence[str]) -> set[str]:
@@ -257,7 +260,7 @@ def _together(stated: set[str], negative: str | None) -> Reading[frozenset[str]]
 
 def _letter_list(text: str, classes: Sequence[str]) -> set[str] | None:
     """The classes of an answer that is nothing but letters, None if it is something else."""
-    stripped = (text if text.isascii() else unicodedata.normalize("NFKC", text)).strip()
+    stripped = _in_line(text)
     alone = _LETTER_ONLY.fullmatch(stripped)
     if alone:
         places = [_place(alone[1])]

@@ -42,10 +42,8 @@ _K_HEDGE = 12
 _K_MODAL = 13
 _K_OPEN = 14
 
-_DENY = _words(
-    "no not non without never neither nor none cannot cant denies excludes lacks lacking absence nothing fails hardly"
-    " isnt doesnt dont wasnt arent nope"
-)
+_DENY = _words("no not non without never neither nor none cannot denies excludes lacks lacking absence nothing fails hardly nope")
+_SHORTENED = frozenset(f"{verb}nt" for verb in ("is", "does", "do", "was", "are", "ca"))  # written without the apostrophe
 _DENY_BEFORE = _words("exclude excluding rules lack against except doubt")
 _DENY_AFTER = _words("false wrong incorrect")
 _DENY_BOTH = _words("negative excluded ruled unlikely improbable absent")
@@ -54,7 +52,7 @@ _HEDGE = _words(
     " indeterminate inconclusive doubtful either differential rule consider borderline resolved"
 )
 _KINDS: dict[str, int] = {
-    **dict.fromkeys(_DENY, _K_DENY),
+    **dict.fromkeys(_DENY | _SHORTENED, _K_DENY),
     **dict.fromkeys(_DENY_BEFORE, _K_DENY_BEFORE),
     **dict.fromkeys(_DENY_AFTER, _K_DENY_AFTER),
     **dict.fromkeys(_DENY_BOTH, _K_DENY_BOTH),
@@ -110,7 +108,7 @@ _BETWEEN = _words("be been to fully completely entirely yet totally really safel
 _COPULAS = _words("is are was were be seems seem appears appear remains looks as")
 _EVIDENCE = _words("evidence sign signs indication proof trace suggestion seen present found identified")
 _OBJECTS = _words("of for to suggesting")
-_REACHING = _words("not never cannot none cant isnt doesnt dont wasnt arent")
+_REACHING = _words("not never cannot none") | _SHORTENED
 _DENIALS_BEFORE = frozenset((_K_DENY, _K_DENY_BEFORE, _K_DENY_BOTH))
 _FRESH = frozenset((_K_STOP, _K_QUESTION))
 _SENTENCE_ENDS = frozenset((_K_STOP, _K_TURN, _K_QUESTION))
