@@ -90,6 +90,7 @@ _IDIOMS: dict[tuple[str, ...], int] = {
     ("at", "least"): _K_HEDGE,
     ("at", "most"): _K_HEDGE,
     ("up", "to"): _K_HEDGE,
+    **{(word, "than"): _K_HEDGE for word in ("more", "less", "greater", "worse", "higher", "lower")},
     ("and", "or"): _K_OR,
     ("or", "not"): _K_OPEN,
     ("clear", "if"): _K_OPEN,
