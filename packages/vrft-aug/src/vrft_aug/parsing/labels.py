@@ -22,13 +22,14 @@ from vrft_aug.parsing.reading import Reading, Reason, unusable
 from vrft_aug.parsing.scope import Status, statuses
 from vrft_aug.parsing.words import Mention, Synonyms, Vocabulary, plain, tokens, vocabulary
 
+_SPACES = re.compile(r"[^\S\n]+")
 _LETTER_ONLY = re.compile(
     r"(?:(?:the )?(?:correct |right |best |final )?(?:option|choice|answer)(?: is)?)? ?[:(\[]? ?([a-z])[ )\].:]*", re.IGNORECASE
 )
 _LETTER_FIRST = re.compile(
-    r"(?:(?:option|choice) )?(?:\(([a-z])\)|\[([a-z])\]|([a-z])(?: ?[).:]| [-\u2013\u2014] )) ?(\S.*)", re.IGNORECASE
+    r"(?:(?:option|choice) )?(?:\(([a-z])\)|\[([a-z])\]|([a-z])(?: ?[).:]| [-\u2013\u2014] ))\s?(\S.*)", re.DOTALL | re.IGNORECASE
 )
-_LETTER_LIST = re.compile(r"\(?[a-z]\)?(?:(?: ?[,;&] ?| and | )\(?[a-z]\)?)+\.?", re.IGNORECASE)
+_LETTER_LIST = re.compile(r"\(?[a-z]\)?(?:(?: ?[,;&\n] ?| and | )\(?[a-z]\)?)+\.?", re.IGNORECASE)
 _MARKED = re.compile(r"(?<![^\W_])([a-z])\)", re.IGNORECASE)
 
 
@@ -117,7 +118,7 @@ def _lettered(name: str, rest: str, known: Vocabulary, negative: str | None) -> 
 
 def _letter(text: str, classes: Sequence[str]) -> tuple[str, str] | None:
     """The class of an option letter and the text behind the letter."""
-    stripped = _in_line(text)
+    stripped = _spaced(text)
     alone, first = _LETTER_ONLY.fullmatch(stripped), _LETTER_FIRST.fullmatch(stripped)
     if alone:
         letter, rest = alone[1], ""
@@ -129,9 +130,9 @@ def _letter(text: str, classes: Sequence[str]) -> tuple[str, str] | None:
     return (classes[number], rest) if number < len(classes) else None
 
 
-def _in_line(text: str) -> str:
+def _spaced(text: str) -> str:
     """`text` with single spaces, so that no pattern has to try several ways to pass them."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFKC", text)).split())
+    return _SPACES.sub(" ", text if text.isascii() else unicodedata.normalize("NFKC", text)).strip()
 
 
 def _marks(text: str, classes: Sequence[str]) -> set[str]:
@@ -260,7 +261,7 @@ def _together(stated: set[str], negative: str | None) -> Reading[frozenset[str]]
 
 def _letter_list(text: str, classes: Sequence[str]) -> set[str] | None:
     """The classes of an answer that is nothing but letters, None if it is something else."""
-    stripped = _in_line(text)
+    stripped = _spaced(text)
     alone = _LETTER_ONLY.fullmatch(stripped)
     if alone:
         places = [_place(alone[1])]

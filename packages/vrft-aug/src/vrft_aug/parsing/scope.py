@@ -235,7 +235,9 @@ def _forwards(signals: _Signals, mentions: Sequence[Mention]) -> list[tuple[bool
             crossed = True
         elif kind in _SENTENCE_ENDS:
             # A question mark in front, as in "?pneumonia", asks about what follows.
-            denied, opened, undecided = False, kind == _K_QUESTION and not begun, False
+            # A denial in a question may or may not reach beyond it.
+            undecided = kind == _K_QUESTION and (denied or undecided)
+            denied, opened = False, kind == _K_QUESTION and not begun
             refused.clear()
         begun = kind not in _FRESH
     return found
@@ -283,9 +285,10 @@ def _last(signals: _Signals, place: int) -> bool:
 def _reaches_back(signals: _Signals, place: int) -> bool:
     """Whether a denial behind a name can concern it: "pneumonia: no" does, "pneumonia without effusion" does not."""
     word = signals.words[place]
-    if _last(signals, place) or word in _REACHING or word.endswith(("n't", "n\u2019t")):
+    before = signals.words[place - 1] if place else ""
+    if _last(signals, place) or word in _REACHING or before in _COPULAS or word.endswith(("n't", "n\u2019t")):
         return True
-    if word != "no" or (place and signals.words[place - 1] in ("with", "and", "has", "shows", "showing")):
+    if word != "no" or before in ("with", "and", "has", "shows", "showing"):
         return False
     for offset in range(1, 4):
         if place + offset >= len(signals.kinds) or signals.kinds[place + offset] in _ENDS:
@@ -297,9 +300,9 @@ def _reaches_back(signals: _Signals, place: int) -> bool:
 
 def _opens_back(signals: _Signals, place: int) -> bool:
     """Whether a hedge behind a name can concern it: "pneumonia is possible" does, "pneumonia with possible abscess" does not."""
-    if signals.kinds[place] == _K_MODAL:
-        return place > 0 and signals.kinds[place - 1] == _K_NAME
-    return _last(signals, place) or (place > 0 and signals.words[place - 1] in _COPULAS)
+    if place and signals.kinds[place - 1] == _K_NAME:
+        return True
+    return signals.kinds[place] == _K_HEDGE and (_last(signals, place) or (place > 0 and signals.words[place - 1] in _COPULAS))
 
 
 def _offered(signals: _Signals, mentions: Sequence[Mention], *, several: bool) -> list[bool]:
