@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from vrft_aug.parsing.labels import is_abstention, sort_mentions
-from vrft_aug.parsing.reading import Reading, Reason, unusable
+from vrft_aug.parsing.reading import REMEMBERED, Reading, Reason, unusable
 from vrft_aug.parsing.words import Synonyms, Vocabulary, build, plain, tokens
 
 _NUMBER = re.compile(r"(?:(?<![^\W_])[-+])?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:e[-+]?[0-9]{1,3})?")
@@ -28,8 +28,9 @@ _ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _COUNTED = {word: str(number) for names in (_WORDS, _ROMAN) for number, word in enumerate(names) if word}
 
 
-class _Scale(NamedTuple):
-    """Names and numbers of grades, ready to be looked for."""
+@dataclass(frozen=True, eq=False)
+class _Scale:
+    """Names and numbers of grades, ready to be looked for; made once, so that it can be told from others by identity."""
 
     total: int
     known: Vocabulary
@@ -58,13 +59,17 @@ def find_grade(text: str | None, grades: Sequence[str] | int, synonyms: Synonyms
     if problem is not None or text is None:
         return Reading(reason=problem)
     names = () if isinstance(grades, int) else tuple(grades)
-    if text.strip() in names:
-        return Reading(names.index(text.strip()))
+    stripped = text.strip()
+    if stripped in names:
+        return Reading(names.index(stripped))
     others = tuple((name, tuple(synonyms[name])) for name in names if name in synonyms) if synonyms else ()
     scale = _scale(names, grades if isinstance(grades, int) else len(names), others)
-    stripped = text.strip()
     if scale.numbered and len(stripped) < 4 and _is_number(stripped):  # the usual answer
         return Reading(int(stripped)) if int(stripped) < scale.total else Reading(reason=Reason.OUT_OF_RANGE)
+    return (_read_remembered if len(text) <= REMEMBERED else _read)(text, scale)
+
+
+def _read(text: str, scale: _Scale) -> Reading[int]:
     shown = plain(text)
     if scale.numbered:
         shown = _RANGE.sub(lambda found: " " if int(found[1]) == scale.total - 1 else found[0], shown)
@@ -76,6 +81,9 @@ def find_grade(text: str | None, grades: Sequence[str] | int, synonyms: Synonyms
         if not fits:
             return Reading(reason=Reason.OUT_OF_RANGE)
     return _stated(text, words, scale, compared=_COMPARED.search(shown) is not None)
+
+
+_read_remembered = lru_cache(maxsize=2048)(_read)
 
 
 def _stated(text: str, words: list[str], scale: _Scale, *, compared: bool) -> Reading[int]:

@@ -16,9 +16,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from vrft_aug.parsing.reading import Reading, Reason, unusable
+from vrft_aug.parsing.reading import REMEMBERED, Reading, Reason, unusable
 from vrft_aug.parsing.scope import Status, statuses
 from vrft_aug.parsing.words import Mention, Synonyms, Vocabulary, plain, tokens, vocabulary
 
@@ -83,22 +84,30 @@ def find_label(
     letters: bool = True,
 ) -> Reading[str]:
     """As :func:`parse_label`, with the reason where there is none."""
-    known = vocabulary(classes, synonyms)
-    stripped = text.strip() if text and len(text) < 10_000 else ""
-    if stripped in known.classes and unusable(text) is None:
-        return Reading(stripped)
     problem = unusable(text)
     if problem is not None or text is None:
         return Reading(reason=problem)
+    known = vocabulary(classes, synonyms)
+    stripped = text.strip()
+    if stripped in known.classes:
+        return Reading(stripped)
+    read = _read_remembered if len(text) <= REMEMBERED else _read
+    return read(text, known, negative, letters and not known.lettered)
+
+
+def _read(text: str, known: Vocabulary, negative: str | None, letters: bool) -> Reading[str]:
     words = tokens(plain(text))
-    if letters and not known.lettered and tuple(words) not in known.phrases:
+    if letters and tuple(words) not in known.phrases:
         found = _letter(text, known.classes)
         if found is not None:
             return _lettered(*found, known, negative)
     reading = _one(words, known, negative)
-    if letters and not known.lettered and reading.value is not None and not _marks(text, known.classes) <= {reading.value}:
+    if letters and reading.value is not None and not _marks(text, known.classes) <= {reading.value}:
         return Reading(reason=Reason.CONFLICT)
     return reading
+
+
+_read_remembered = lru_cache(maxsize=2048)(_read)
 
 
 def is_abstention(text: str | None) -> bool:

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 MAX_ANSWER = 4000
 """Longest answer that is looked at, in characters; a name, a grade or a few dozen boxes are far shorter."""
+REMEMBERED = 200
+"""Longest answer whose reading is remembered, in characters: the completions of a group often give the same short answers."""
 
 
 class Reason(StrEnum):

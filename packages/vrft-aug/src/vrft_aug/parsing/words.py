@@ -40,9 +40,9 @@ class Mention(NamedTuple):
     """Word behind the last one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Names of classes, ready to be looked for."""
+    """Names of classes, ready to be looked for; made once, so that it can be told from others by identity."""
 
     classes: tuple[str, ...]
     """The classes in their order."""

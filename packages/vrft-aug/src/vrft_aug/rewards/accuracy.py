@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from medcore.errors import ConfigError
-from vrft_aug.parsing import AnswerForm, Reason, explain_grade, explain_label, explain_labels, explain_number
+from vrft_aug.parsing import AnswerForm, Reason, check_form, explain_grade, explain_label, explain_labels, explain_number
 from vrft_aug.rewards.base import samples
 
 
@@ -71,6 +71,7 @@ class Accuracy:
     """Where the answer stands, see :mod:`vrft_aug.parsing.tags`."""
 
     def __post_init__(self) -> None:
+        check_form(self.form)
         owners: dict[str, str] = {}
         for name, words in self.synonyms.items():
             for word in words:

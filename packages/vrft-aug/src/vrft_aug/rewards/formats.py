@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from vrft_aug.parsing import AnswerForm, completion_text, has_format
+from vrft_aug.parsing import AnswerForm, check_form, completion_text, has_format
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,9 @@ class Format:
     """Which tags, see :mod:`vrft_aug.parsing.tags`."""
     confidence: bool = False
     """Whether one ``<confidence>...</confidence>`` is asked for, for the reward ``calibration``."""
+
+    def __post_init__(self) -> None:
+        check_form(self.form)
 
     @property
     def __name__(self) -> str:

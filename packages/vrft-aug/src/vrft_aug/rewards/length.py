@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from medcore.errors import ConfigError
-from vrft_aug.parsing import AnswerForm, completion_text, think_text
+from vrft_aug.parsing import AnswerForm, check_form, completion_text, think_text
 from vrft_aug.rewards.base import samples
 
 MAX_CHARACTERS = 200_000
@@ -45,6 +45,7 @@ class Length:
     """Where the thought stands, see :mod:`vrft_aug.parsing.tags`."""
 
     def __post_init__(self) -> None:
+        check_form(self.form)
         if not 1 <= self.low <= self.high:
             raise ConfigError("length.low and high", f"are {self.low} and {self.high}", "give at least 1 and rising numbers")
         if not 0 <= self.edge <= 1:
@@ -66,8 +67,9 @@ class Length:
         words = thought.casefold().split()
         if not words:
             return 0.0
-        totals = {"words": len(words), "characters": len(" ".join(words))}
-        total = totals[self.unit] if self.unit in totals else len(ids)
+        total = len(ids) if self.unit == "tokens" else len(words)
+        if self.unit == "characters":
+            total = len(" ".join(words))
         return self.credit(float(total), new=total * new_words(words) / len(words))
 
     def credit(self, total: float, *, new: float) -> float:
@@ -85,9 +87,4 @@ def _fall(beyond: float, width: float) -> float:
 
 def new_words(words: Sequence[str]) -> int:
     """Number of words that do not end a run of three words that has occurred before."""
-    seen: set[tuple[str, str, str]] = set()
-    new = min(2, len(words))
-    for run in zip(words, words[1:], words[2:], strict=False):
-        new += run not in seen
-        seen.add(run)
-    return new
+    return min(2, len(words)) + len(set(zip(words, words[1:], words[2:], strict=False)))

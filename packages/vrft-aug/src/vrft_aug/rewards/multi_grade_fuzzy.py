@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from medcore.errors import ConfigError
-from vrft_aug.parsing import AnswerForm, read_grade
+from vrft_aug.parsing import AnswerForm, check_form, read_grade
 from vrft_aug.rewards.accuracy import scale
 from vrft_aug.rewards.base import samples
 
@@ -66,6 +66,7 @@ class MultiGradeFuzzy:
     """Where the answer stands, see :mod:`vrft_aug.parsing.tags`."""
 
     def __post_init__(self) -> None:
+        check_form(self.form)
         what = "multi_grade_fuzzy"
         if not 0 <= self.base < 1:
             raise ConfigError(f"{what}.base", f"is {self.base}", "give a number of at least 0 and below 1")
