@@ -7,7 +7,8 @@ that no single answer could be read; ``explain_*`` says why (:class:`Reason`). W
 - :mod:`vrft_aug.parsing.labels`: one class or several, synonyms, denials, hedges, option letters;
 - :mod:`vrft_aug.parsing.grades`, :mod:`vrft_aug.parsing.numbers`, :mod:`vrft_aug.parsing.boxes`.
 
-``read_*`` take completions, ``parse_*`` take answers without tags.
+``read_*`` and ``explain_*`` take completions, ``parse_*`` and ``find_*`` take answers without tags; ``explain_*`` and ``find_*`` give a
+:class:`Reading`, the value or the reason, the others the value or None.
 """
 
 from vrft_aug.parsing.boxes import MAX_BOXES, Box, find_boxes, parse_boxes
