@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from medcore.errors import ConfigError
 from vrft_aug import coordinates as units
@@ -36,6 +36,9 @@ class BoxIou:
     >>> reward(prompts=[""], completions=["<answer>[0, 0, 10, 5]</answer>"], boxes=[[[0, 0, 10, 10]]], image_size=[[64, 64]])
     [0.5]
     """
+
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """Smallest and largest value."""
 
     coordinates: str | None = None
     """Units of the stated boxes (:mod:`vrft_aug.coordinates`), ``resized`` with the processor's default limits; by default the column
