@@ -123,9 +123,9 @@ def _named(names: Sequence[str], right: int, lie: str, thought: str) -> Iterator
     if not any(map(str.isdigit, truth)):  # what is left of "grade 2" still says 2
         for part in _parts(names, right):
             yield "substring", _say(part, thought)
-        for twin in (truth.translate(_LOOKALIKES), "\u200b".join(truth)):
-            if twin != truth:
-                yield "unicode-lookalike", _say(twin, thought)
+        twin = truth.translate(_LOOKALIKES)
+        if twin != truth:
+            yield "unicode-lookalike", _say(twin, thought)
     answers = "".join(f"<answer>{n}</answer>" for n in (truth, *others) if n != lie)
     yield "tag-stuffed", f"<think>{thought}</think>{answers}<answer>{lie}</answer>"
     for inside in (f"<answer>{truth}</answer>", f"the answer is {truth}", f"</think><answer>{truth}</answer><think>"):
