@@ -22,7 +22,7 @@ from vrft_aug.completions import FOLDER, LoggedStage, read_table
 from vrft_aug.ledger import LEDGER
 from vrft_aug.recipe import Recipe
 from vrft_aug.rewards import GuardedReward, RewardSettings, build_reward
-from vrft_aug.sensitivity import sensitivity
+from vrft_aug.sensitivity import sensitivity, signs
 
 TOLERANCE = 1e-3
 """Largest difference of an advantage from trl's; trl computes in single precision and divides by as little as 1e-4."""
@@ -78,7 +78,8 @@ class Rescored:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready facts, with the sensitivity to each weight."""
         known = ~np.isnan(self.values)
-        flips = np.sign(_zero(self.advantages)) != np.sign(_zero(logged_advantages(self.stage)))
+        before = _advantages(self.stage, logged_rewards(self.stage), np.array(self.stage.facts.weights))
+        flips = signs(self.advantages) != signs(before)
         return {
             "name": self.stage.name,
             "completions": len(self.stage.entries),

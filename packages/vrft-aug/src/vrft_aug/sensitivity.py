@@ -74,11 +74,12 @@ class _Ranks:
         low = np.where(np.isnan(found), -np.inf, found)
         best = low >= low.max(axis=1, keepdims=True) - _CLOSE
         first, second = np.triu_indices(found.shape[1], k=1)
-        order = _sign(found[:, first] - found[:, second])
-        return cls(best & ~np.isnan(found), order, _sign(found))
+        order = signs(found[:, first] - found[:, second])
+        return cls(best & ~np.isnan(found), order, signs(found))
 
 
-def _sign(values: np.ndarray) -> np.ndarray:
+def signs(values: np.ndarray) -> np.ndarray:
+    """-1, 0 or 1; what is zero but for rounding, or not a number, is 0."""
     known = np.nan_to_num(values, nan=0.0)
     return np.sign(np.where(np.abs(known) <= _CLOSE, 0.0, known))
 

@@ -1,0 +1,121 @@
+"""What rescoring found, as a page, figures and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medcore.atomic import atomic_directory, write_json, write_text
+from medcore.provenance import RunRecord
+from medcore.report import Report
+from medcore.report.figures import training_figure
+from vrft_aug.rescoring import Rescored
+from vrft_aug.rewards.scoring import as_csv
+from vrft_aug.sensitivity import MEASURES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAGE, FACTS = "rescore.html", "rescore.json"
+_DPI = 160
+
+
+def write_rescored(folder: str | Path, found: Sequence[Rescored], record: RunRecord, *, force: bool = False) -> None:
+    """Write ``rescore.html``, ``rescore.json`` and of each stage ``NAME.csv`` (a line a completion) and ``NAME.png`` to `folder`.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+        If the folder exists and `force` is false, or it cannot be written.
+    """
+    facts = [stage.as_dict() for stage in found]
+    page = Report("Completions judged again", ", ".join(f["name"] for f in facts))
+    with atomic_directory(folder, force=force) as temporary:
+        for stage, known in zip(found, facts, strict=True):
+            _section(page, known)
+            figure = sensitivity_figure(known["sensitivity"])
+            figure.savefig(temporary / f"{known['name']}.png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+            page.figure(figure, _caption(known))
+            write_text(temporary / f"{known['name']}.csv", completions_table(stage))
+        write_json(temporary / FACTS, {"stages": facts})
+        page.provenance(record.as_dict())
+        page.write(temporary / PAGE)
+        record.write(temporary)
+
+
+def _section(page: Report, facts: Mapping[str, Any]) -> None:
+    name = facts["name"]
+    state, text = verdict(facts)
+    page.status(state, f"{name}: {text}")  # type: ignore[arg-type]
+    page.section(name)
+    page.text(
+        f"{facts['completions']} completions of {facts['rounds']} rounds, {facts['generations']} to a prompt; scale_rewards "
+        f"{facts['scale_rewards']}, {facts['aggregation']}."
+    )
+    compared = facts["reproduced"] is not None
+    columns = ["reward", "weight", "weight in the run", "mean", "judged", "not judged", *(["same as logged", "different"] if compared else [])]
+    rows = [
+        [
+            reward,
+            *(r[key] for key in ("weight", "logged_weight", "mean", "judged", "not_judged")),
+            *([r["same"], r["different"]] if compared else []),
+        ]
+        for reward, r in facts["rewards"].items()
+    ]
+    page.table(columns, rows)
+
+
+def verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Whether what was logged came out again: a state of :class:`medcore.report.Report` and a sentence.
+
+    Parameters
+    ----------
+    facts
+        See :meth:`vrft_aug.rescoring.Rescored.as_dict`.
+    """
+    if facts["reproduced"] is None:
+        return "info", "other rewards than the run's, so there is nothing to compare with."
+    wrong = {name: r["different"] for name, r in facts["rewards"].items() if r["different"]}
+    if wrong:
+        shown = ", ".join(f"{name} on {count}" for name, count in wrong.items())
+        return "failed", f"{shown} of {facts['completions']} completions is not what was logged."
+    if not facts["reproduced"]:
+        return "failed", f"the rewards are what was logged, the advantages are not (off by up to {facts['advantage_error']:.2g})."
+    if facts["advantage_error"] is None:
+        return "passed", "all rewards are exactly what was logged; hooks changed the advantages, which were not compared."
+    return "passed", f"all rewards are exactly what was logged, the advantages within {facts['advantage_error']:.1g}."
+
+
+def sensitivity_figure(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """A panel for each of :data:`vrft_aug.sensitivity.MEASURES`, a line for each reward, over the factor of its weight."""
+    panels = {
+        title: {name: (np.array(c["factor"]), np.array(c[key])) for name, c in curves.items()} for key, title in MEASURES.items()
+    }
+    figure = training_figure(panels, x_label="factor of the weight")
+    for axis in figure.axes:
+        axis.axvline(1.0, color="#5a6675", linewidth=0.8, zorder=0)
+        axis.set(ylim=(-0.03, 1.03), xlim=(0, 4), ylabel="share")
+    return figure
+
+
+def _caption(facts: Mapping[str, Any]) -> str:
+    zero = [name for name, c in facts["sensitivity"].items() if not c["weight"]]
+    note = f" {', '.join(zero)} has weight 0 and is shown as if it were 1." if zero else ""
+    return (
+        f"{facts['name']}: what changes when the weight of one reward is multiplied and the others stay; the line marks the weight as it is."
+        f"{note}"
+    )
+
+
+def completions_table(found: Rescored) -> str:
+    """CSV, a line for each completion: where it stands, its values and advantage now, and the logged advantage. No text of it."""
+    header = ["step", "round", "group", "sample_id", *found.names, "advantage", "logged_advantage"]
+    values = [[None if np.isnan(v) else float(v) for v in row] for row in np.column_stack([found.values, found.advantages])]
+    rows = [
+        [*(entry[key] for key in ("step", "round", "group", "sample_id")), *row, entry["advantage"]]
+        for entry, row in zip(found.stage.entries, values, strict=True)
+    ]
+    return as_csv(header, rows)
