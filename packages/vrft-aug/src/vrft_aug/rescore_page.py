@@ -12,7 +12,7 @@ from medcore.atomic import atomic_directory, write_json, write_text
 from medcore.provenance import RunRecord
 from medcore.report import Report
 from medcore.report.figures import training_figure
-from vrft_aug.rescoring import Rescored
+from vrft_aug.rescoring import Rescored, verdict
 from vrft_aug.rewards.scoring import as_csv
 from vrft_aug.sensitivity import MEASURES
 
@@ -68,36 +68,23 @@ def _section(page: Report, facts: Mapping[str, Any]) -> None:
     page.table(columns, rows)
 
 
-def verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
-    """Whether what was logged came out again: a state of :class:`medcore.report.Report` and a sentence.
-
-    Parameters
-    ----------
-    facts
-        See :meth:`vrft_aug.rescoring.Rescored.as_dict`.
-    """
-    if facts["reproduced"] is None:
-        return "info", "other rewards than the run's, so there is nothing to compare with."
-    wrong = {name: r["different"] for name, r in facts["rewards"].items() if r["different"]}
-    if wrong:
-        shown = ", ".join(f"{name} on {count}" for name, count in wrong.items())
-        return "failed", f"{shown} of {facts['completions']} completions is not what was logged."
-    if not facts["reproduced"]:
-        return "failed", f"the rewards are what was logged, the advantages are not (off by up to {facts['advantage_error']:.2g})."
-    if facts["advantage_error"] is None:
-        return "passed", "all rewards are exactly what was logged; hooks changed the advantages, which were not compared."
-    return "passed", f"all rewards are exactly what was logged, the advantages within {facts['advantage_error']:.1g}."
-
-
 def sensitivity_figure(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """A panel for each of :data:`vrft_aug.sensitivity.MEASURES`, a line for each reward, over the factor of its weight."""
     panels = {
-        title: {name: (np.array(c["factor"]), np.array(c[key])) for name, c in curves.items()} for key, title in MEASURES.items()
+        title: {name: (np.array(c["factor"]), np.array(c[key])) for name, c in curves.items()}
+        for key, (title, _) in MEASURES.items()
     }
     figure = training_figure(panels, x_label="factor of the weight")
-    for axis in figure.axes:
-        axis.axvline(1.0, color="#5a6675", linewidth=0.8, zorder=0)
-        axis.set(ylim=(-0.03, 1.03), xlim=(0, 4), ylabel="share")
+    tops = [max([0.1, *(value for c in curves.values() for value in c[key])]) for key in MEASURES]
+    for axis, (_, whose), top in zip(figure.axes, MEASURES.values(), tops, strict=True):
+        axis.axvline(1.0, color="#5a6675", linewidth=1.0, linestyle=":", zorder=1)
+        axis.set(ylim=(-0.04 * top, 1.06 * top), xlim=(0, 4), ylabel=whose)
+    legends = [legend for axis in figure.axes if (legend := axis.get_legend()) is not None]
+    if legends:  # one for all panels, below them, where it hides nothing
+        handles, names = figure.axes[0].get_legend_handles_labels()
+        for legend in legends:
+            legend.remove()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), frameon=False, fontsize=8)
     return figure
 
 

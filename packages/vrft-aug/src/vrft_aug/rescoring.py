@@ -7,6 +7,7 @@ the completion, and the step. A reward that looks at pixels, or whose value hang
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def rescore(
     run: str | Path,
     *,
     weights: Mapping[str, float] | None = None,
-    rewards: Sequence[RewardSettings] | None = None,
+    rewards: Sequence[RewardSettings] = (),
     stages: Sequence[str] = (),
 ) -> list[Rescored]:
     """Judge the logged completions of a run again.
@@ -147,7 +148,7 @@ def rescore(
     chosen = [(i, s) for i, s in enumerate(recipe.stages, start=1) if not stages or s.name in stages]
     tables = {s.name: run / "stages" / f"{i}-{s.name}" / FOLDER for i, s in chosen}
     found = [
-        (read_table(tables[s.name], s.name), tuple(rewards or s.rewards))
+        (read_table(tables[s.name], s.name), tuple(rewards) or s.rewards)
         for _, s in chosen
         if tables[s.name].is_dir() or s.name in stages
     ]
@@ -157,7 +158,31 @@ def rescore(
     for name in weights or {}:
         if name not in names:
             raise unknown_name("reward", name, names)
-    return [_rescore(stage, used, weights or {}, own=rewards is None) for stage, used in found]
+    return [_rescore(stage, used, weights or {}, own=not rewards) for stage, used in found]
+
+
+def parse_weights(text: str | None) -> dict[str, float]:
+    """Read ``name=number,...``.
+
+    >>> parse_weights("accuracy=1, format=0.5")
+    {'accuracy': 1.0, 'format': 0.5}
+
+    Raises
+    ------
+    ConfigError
+        If it is not of this form or a number is not finite.
+    """
+    found: dict[str, float] = {}
+    for part in (text or "").split(",") if text else []:
+        name, _, number = part.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not name.strip() or not math.isfinite(value):
+            raise ConfigError("--weights", f"has {part.strip()!r}", "write name=number,...")
+        found[name.strip()] = value
+    return found
 
 
 def read_recipe(run: Path) -> Recipe:
@@ -198,6 +223,27 @@ def _rescore(stage: LoggedStage, used: Sequence[RewardSettings], weights: Mappin
         advantages=_advantages(stage, values, now),
         advantage_error=error,
     )
+
+
+def verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Whether what was logged came out again: a state of :class:`medcore.report.Report` and a sentence.
+
+    Parameters
+    ----------
+    facts
+        See :meth:`Rescored.as_dict`.
+    """
+    if facts["reproduced"] is None:
+        return "info", "other rewards than the run's, so there is nothing to compare with."
+    wrong = {name: r["different"] for name, r in facts["rewards"].items() if r["different"]}
+    if wrong:
+        shown = ", ".join(f"{name} on {count}" for name, count in wrong.items())
+        return "failed", f"{shown} of {facts['completions']} completions is not what was logged."
+    if not facts["reproduced"]:
+        return "failed", f"the rewards are what was logged, the advantages are not (off by up to {facts['advantage_error']:.2g})."
+    if facts["advantage_error"] is None:
+        return "passed", "all rewards are exactly what was logged; hooks changed the advantages, which were not compared."
+    return "passed", f"all rewards are exactly what was logged, the advantages within {facts['advantage_error']:.1g}."
 
 
 def judge_again(stage: LoggedStage, rewards: Sequence[GuardedReward]) -> np.ndarray:

@@ -13,12 +13,12 @@ from vrft_aug.completions import TableFacts
 FACTORS = tuple(float(f) for f in np.linspace(0, 4, 17))
 """Factors of a weight that are looked at."""
 MEASURES = {
-    "best": "groups with another best completion",
-    "order": "pairs of a group in another order",
-    "sign": "advantages with another sign",
-    "flat": "groups without spread",
+    "best": ("another best completion", "share of groups"),
+    "order": ("another order", "share of pairs"),
+    "sign": ("another sign of the advantage", "share of completions"),
+    "flat": ("no spread", "share of groups"),
 }
-"""Measures in words; all of them are shares."""
+"""What is measured, in words, and of what it is the share."""
 _CLOSE = 1e-9  # advantages that are equal but for rounding
 
 

@@ -44,7 +44,7 @@ def score_file(path: str | Path, specs: str | Sequence[str]) -> dict[str, Any]:
     ConfigError
         If a spec names no reward, or two are the same.
     """
-    wanted = _named([specs] if isinstance(specs, str) else list(specs))
+    wanted = parse_specs([specs] if isinstance(specs, str) else list(specs))
     rewards = [build_reward(settings) for settings in wanted]
     numbers, rows = read_completions(Path(path))
     names = sorted({name for row in rows for name in row} - {"completion", "prompt"})
@@ -91,10 +91,14 @@ def as_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def _named(specs: Sequence[str]) -> list[RewardSettings]:
-    """Settings with a name of their own each: a reward that is used twice is called by its whole specification."""
-    if not specs:
-        raise ConfigError("--reward", "is missing", "give at least one reward")
+def parse_specs(specs: Sequence[str]) -> list[RewardSettings]:
+    """Settings of several rewards, with a name of its own each: a reward that is used twice is called by its whole specification.
+
+    Raises
+    ------
+    ConfigError
+        If a specification cannot be read or is given twice.
+    """
     settings = [parse_spec(spec) for spec in specs]
     names = [s.name for s in settings]
     twice = next((s for s in specs if list(specs).count(s) > 1), None)
