@@ -1,0 +1,17 @@
+"""Before a run: does the policy have what reinforcement learning needs, and does the reward tell right from wrong?"""
+
+from vrft_aug.preflight.judging import Thresholds, Verdict, judge_figures
+from vrft_aug.preflight.measuring import PreflightSettings, preflight
+from vrft_aug.preflight.statistics import Figures, RewardFigures, pass_at_k, separation
+
+__all__ = [
+    "Figures",
+    "PreflightSettings",
+    "RewardFigures",
+    "Thresholds",
+    "Verdict",
+    "judge_figures",
+    "pass_at_k",
+    "preflight",
+    "separation",
+]
