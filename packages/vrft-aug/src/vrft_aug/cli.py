@@ -158,6 +158,48 @@ def rescore(
     return result
 
 
+@commandline.command(app, writes=True, recipe=True)
+def preflight(
+    run: Invocation,
+    recipe: RecipeFile,
+    policy: Annotated[
+        Path | None, typer.Option(help="Folder of a policy, instead of the recipe's model without warm start.")
+    ] = None,
+    images: Annotated[int, typer.Option("-n", "--images", min=2, help="Training images of each stage.")] = 64,
+    samples: Annotated[int, typer.Option("-k", "--samples", min=2, help="Completions of each image, the K of Pass@K.")] = 8,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON file for figures and verdicts.")] = None,
+) -> dict[str, Any]:
+    """Say for each stage, before training: RL, SFT first, or fix the reward. Exit code 8 unless all are ready for RL."""
+    from medcore.atomic import check_writable, write_json
+    from medcore.errors import CheckFailedError
+    from vrft_aug.recipe import load_recipe
+
+    wanted = load_recipe(recipe, run.overrides)
+    names = [s.name for s in wanted.stages]
+    if output is not None:
+        check_writable(output, force=run.force)
+    if run.dry_run:
+        run.say(f"would sample {samples} completions of {images} images for {', '.join(names)}")
+        return {"stages": names, "images": images, "samples": samples}
+    with _quiet_libraries():
+        from vrft_aug import preflight as checks
+
+        settings = checks.PreflightSettings(images=images, samples=samples)
+        found = checks.preflight(wanted, settings, policy=policy, say=run.say)
+    thresholds = checks.Thresholds()
+    verdicts = [checks.judge_figures(f, thresholds) for f in found]
+    for figures, verdict in zip(found, verdicts, strict=True):
+        run.say("\n" + "\n".join(checks.lines(figures, verdict)))
+    facts = {"policy": str(policy or wanted.model.path), **checks.as_facts(found, thresholds)}
+    if output is not None:
+        write_json(output, facts, force=run.force)
+    unready = [f"{name} ({v.advice})" for name, v in zip(names, verdicts, strict=True) if v.advice != "RL"]
+    if unready:
+        run.emit(facts)
+        raise CheckFailedError("preflight", f"does not advise RL for {', '.join(unready)}", "see the reasons")
+    return facts
+
+
 @commandline.command(app, writes=True, seeded=True)
 def demo(
     run: Invocation,
@@ -254,7 +296,9 @@ def list_rewards(run: Invocation) -> dict[str, Any]:
 def score(
     run: Invocation,
     file: Annotated[Path, typer.Argument(help="JSON lines with 'completion' and the columns the rewards need, or trl's parquet.")],
-    reward: Annotated[list[str], typer.Option(help="NAME[:key=value,...], for example multi_grade_fuzzy:kernel=linear; repeat it.")],
+    reward: Annotated[
+        list[str], typer.Option(help="NAME[:key=value,...], for example multi_grade_fuzzy:kernel=linear; repeat it.")
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV file for the table.")] = None,
 ) -> dict[str, Any]:
     """Say what completions in a file earn."""

@@ -56,7 +56,15 @@ def _section(page: Report, facts: Mapping[str, Any]) -> None:
         f"{facts['scale_rewards']}, {facts['aggregation']}."
     )
     compared = facts["reproduced"] is not None
-    columns = ["reward", "weight", "weight in the run", "mean", "judged", "not judged", *(["same as logged", "different"] if compared else [])]
+    columns = [
+        "reward",
+        "weight",
+        "weight in the run",
+        "mean",
+        "judged",
+        "not judged",
+        *(["same as logged", "different"] if compared else []),
+    ]
     rows = [
         [
             reward,

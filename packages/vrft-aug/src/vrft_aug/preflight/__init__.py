@@ -2,6 +2,7 @@
 
 from vrft_aug.preflight.judging import Thresholds, Verdict, judge_figures
 from vrft_aug.preflight.measuring import PreflightSettings, preflight
+from vrft_aug.preflight.report import as_facts, lines
 from vrft_aug.preflight.statistics import Figures, RewardFigures, pass_at_k, separation
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "RewardFigures",
     "Thresholds",
     "Verdict",
+    "as_facts",
     "judge_figures",
+    "lines",
     "pass_at_k",
     "preflight",
     "separation",

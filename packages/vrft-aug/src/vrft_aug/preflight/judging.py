@@ -79,7 +79,10 @@ def judge_figures(found: Figures, thresholds: Thresholds = Thresholds()) -> Verd
 def _decide(found: Figures, limits: Thresholds) -> tuple[Advice, str]:
     silent = [r.name for r in found.rewards if r.weight and r.not_judged == 1.0]
     if silent:
-        return "fix the reward", f"{' and '.join(silent)} judged none of the completions: a column it needs is missing, or it fails."
+        return (
+            "fix the reward",
+            f"{' and '.join(silent)} judged none of the completions: a column it needs is missing, or it fails.",
+        )
     shown = f"Pass@{found.samples} is {found.best_pass:.1%} and Acc@1 {found.accuracy:.1%}"
     if found.best_pass < limits.least_pass:
         return "SFT first", f"{shown}: right answers are too rare to be learned from."
@@ -94,7 +97,10 @@ def _decide(found: Figures, limits: Thresholds) -> tuple[Advice, str]:
     if found.flat >= limits.flat:
         if found.accuracy >= limits.solved:
             return "RL", f"Acc@1 is {found.accuracy:.1%} already: little is left to learn."
-        return "SFT first", f"{shown}, but {found.flat:.1%} of the groups have no spread: sampling finds nothing else to learn from."
+        return (
+            "SFT first",
+            f"{shown}, but {found.flat:.1%} of the groups have no spread: sampling finds nothing else to learn from.",
+        )
     return "RL", f"{shown}, and right answers earn more than wrong ones{_chance(found)}."
 
 
@@ -120,6 +126,8 @@ def _notes(found: Figures, limits: Thresholds) -> tuple[str, ...]:
     notes = []
     if found.truncated >= limits.truncated:
         notes.append(f"{found.truncated:.1%} of the completions reach max_completion_length without an end")
+    if found.accuracy >= limits.solved:
+        notes.append(f"Acc@1 is {found.accuracy:.1%} already, so that little is left to learn")
     if found.flat >= 0.5:
         notes.append(f"{found.flat:.1%} of the groups have no spread and teach nothing")
     same = [r.name for r in found.rewards if r.weight and r.constant]

@@ -99,7 +99,9 @@ def _measure(
     arguments = grpo_arguments(stage, Path("unused"), seed=seed)
     longest = arguments.max_completion_length or 512
     own = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
-    options = {key: value for key in own if (value := getattr(arguments, key)) is not None} | dict(arguments.generation_kwargs or {})
+    options = {key: value for key in own if (value := getattr(arguments, key)) is not None} | dict(
+        arguments.generation_kwargs or {}
+    )
     greedy = generate(model, processor, rows, EvaluationSettings(batch_size=settings.batch_size, max_new_tokens=longest))
     drawn = sample(
         model,
@@ -142,11 +144,16 @@ def _elsewhere(rows: Sequence[dict[str, Any]], texts: Sequence[Sequence[str]], r
     n = len(rows)
     others = range(1, min(_OTHERS, n - 1) + 1)
     return np.array(
-        [np.mean([_right(judge(row, text), right_iou) for s in others for text in texts[(i + s) % n]]) for i, row in enumerate(rows)]
+        [
+            np.mean([_right(judge(row, text), right_iou) for s in others for text in texts[(i + s) % n]])
+            for i, row in enumerate(rows)
+        ]
     )
 
 
-def _paid(rewards: Sequence[GuardedReward], rows: Any, known: Sequence[dict[str, Any]], drawn: Sequence[Sequence[Any]]) -> np.ndarray:
+def _paid(
+    rewards: Sequence[GuardedReward], rows: Any, known: Sequence[dict[str, Any]], drawn: Sequence[Sequence[Any]]
+) -> np.ndarray:
     """(image, completion, reward) raw values, NaN where not judged; rewards get what trl gives them, one group at a time."""
     paid = np.full((len(known), len(drawn[0]), len(rewards)), np.nan)
     for i, (row, group) in enumerate(zip(known, drawn, strict=True)):
