@@ -1,14 +1,14 @@
 r"""Group-relative advantages as trl makes them of rewards, without torch.
 
-With :math:`r_{ik}` the value of reward :math:`k` for completion :math:`i`, :math:`w_k` its weight and a group the completions of one prompt,
-``sum_then_normalize`` is
+With :math:`r_{ik}` the value of reward :math:`k` for completion :math:`i`, :math:`w_k` its weight and a group the completions of one
+prompt, ``sum_then_normalize`` is
 
 .. math::
     R_i = \sum_k w_k r_{ik}, \qquad A_i = \frac{R_i - \bar R_\text{group}}{s + 10^{-4}}
 
-where :math:`s` is the standard deviation (with Bessel's correction) of the group, of the batch, or left out (``scale_rewards`` group, batch,
-none); ``normalize_then_sum`` (GDPO, arXiv 2601.05242) normalises each reward within its group first and the weighted sum over the batch. Values
-that were not judged are left out of sums, means and deviations.
+where :math:`s` is the standard deviation (with Bessel's correction) of the group, of the batch, or left out (``scale_rewards`` group,
+batch, none); ``normalize_then_sum`` (GDPO, arXiv 2601.05242) normalises each reward within its group first and the weighted sum over the
+batch. Values that were not judged are left out of sums, means and deviations.
 """
 
 from __future__ import annotations

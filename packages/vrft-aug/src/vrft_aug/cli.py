@@ -127,7 +127,7 @@ def rescore(
     stage: Annotated[list[str] | None, typer.Option(help="A stage; by default all of them. Repeat it for several.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for a page, figures and tables.")] = None,
 ) -> dict[str, Any]:
-    """Judge the completions of a run again: are the logged rewards reproduced, and what would other weights change?"""
+    """Judge the completions of a run again: whether the logged rewards are reproduced, and what other weights change."""
     from medcore.atomic import check_writable
     from medcore.errors import CheckFailedError
     from medcore.provenance import RunRecord

@@ -6,8 +6,8 @@
     completions/rows.jsonl          every row that was asked about, once, without its image
     completions/completions.jsonl   a line for each completion, completions of one prompt in a row
 
-A line of ``completions.jsonl`` holds ``step`` and ``round`` of generation, ``group`` (the prompt's number in the round), ``row`` (the line of
-``rows.jsonl``, from 0), ``sample_id``, ``completion`` and ``completion_ids`` as rewards got them, ``rewards`` (raw values in the trainer's
+A line of ``completions.jsonl`` holds ``step`` and ``round`` of generation, ``group`` (the prompt's number in the round), ``row`` (the line
+of ``rows.jsonl``, from 0), ``sample_id``, ``completion`` and ``completion_ids`` as rewards got them, ``rewards`` (raw values in the trainer's
 single precision, before hooks; null where a reward did not judge) and ``advantage`` (trl's, before hooks).
 
 Lines are on the disk before the step that learns from them is done, so that every checkpoint finds those of its steps; a resumed stage
@@ -268,7 +268,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises
     ------
     InputError
-        If the file cannot be read or a line is not such an object (NaN and infinity are not JSON); the line is named, its content is not shown.
+        If the file cannot be read or a line is not such an object (NaN and infinity are not JSON); the line is named, its content is
+        not shown.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Before a run: does the policy have what reinforcement learning needs, and does the reward tell right from wrong?"""
+"""Before a run: whether the policy has what reinforcement learning needs, and the reward tells right from wrong."""
 
 from vrft_aug.preflight.judging import Thresholds, Verdict, judge_figures
 from vrft_aug.preflight.measuring import PreflightSettings, preflight

@@ -15,9 +15,9 @@ Advice = Literal["RL", "SFT first", "fix the reward"]
 class Thresholds:
     """Where verdicts change.
 
-    Reinforcement learning sharpens what a policy can already do: on medical images it helps where Pass@K is high and can do harm where there
-    is nothing to sharpen, so support is measured first (arXiv 2603.01301). The numbers here are ours, not of that work: they mark the clear
-    cases.
+    Reinforcement learning sharpens what a policy can already do: on medical images it helps where Pass@K is high and can do harm where
+    there is nothing to sharpen, so support is measured first (arXiv 2603.01301). The numbers here are ours, not of that work: they mark the
+    clear cases.
     """
 
     least_pass: float = 0.1
@@ -60,7 +60,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
 
 
-def judge_figures(found: Figures, thresholds: Thresholds = Thresholds()) -> Verdict:  # noqa: B008 - frozen
+def judge_figures(found: Figures, thresholds: Thresholds = Thresholds()) -> Verdict:
     """The verdict on one stage.
 
     The first that holds decides:

@@ -21,12 +21,12 @@ def lines(found: Figures, verdict: Verdict) -> list[str]:
     passes = ", ".join(f"Pass@{k} {value:.1%}" for k, value in found.pass_at.items())
     spread = "-" if found.spread is None else f"{found.spread:.3g}"
     separation = "-" if found.separation is None else f"{found.separation:.0%}"
+    shares = f"right format {found.format_rate:.1%}, truncated {found.truncated:.1%}, not judged {found.not_judged:.1%}"
     shown = [
         f"{found.stage}: {verdict.advice}",
         f"  {verdict.reason}",
         f"  answers    Acc@1 {found.accuracy:.1%}; {passes}; right for other images {found.elsewhere:.1%}",
-        f"  sampling   {found.images} images x {found.samples} at temperature {found.temperature:g}; right format "
-        f"{found.format_rate:.1%}, truncated {found.truncated:.1%}, not judged {found.not_judged:.1%}",
+        f"  sampling   {found.images} images x {found.samples} at temperature {found.temperature:g}; {shares}",
         f"  reward     spread in a group {spread}; groups without spread {found.flat:.1%}; right earns more than wrong {separation}",
     ]
     for r in found.rewards:
