@@ -7,8 +7,8 @@
     completions/completions.jsonl   a line for each completion, completions of one prompt in a row
 
 A line of ``completions.jsonl`` holds ``step`` and ``round`` of generation, ``group`` (the prompt's number in the round), ``row`` (the line
-of ``rows.jsonl``, from 0), ``sample_id``, ``completion`` and ``completion_ids`` as rewards got them, ``rewards`` (raw values in the trainer's
-single precision, before hooks; null where a reward did not judge) and ``advantage`` (trl's, before hooks).
+of ``rows.jsonl``, from 0), ``sample_id``, ``completion`` and ``completion_ids`` as rewards got them, ``rewards`` (raw values in the
+trainer's single precision, before hooks; null where a reward did not judge) and ``advantage`` (trl's, before hooks).
 
 Lines are on the disk before the step that learns from them is done, so that every checkpoint finds those of its steps; a resumed stage
 drops the lines of steps that it does again.

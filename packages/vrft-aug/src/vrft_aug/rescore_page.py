@@ -56,15 +56,8 @@ def _section(page: Report, facts: Mapping[str, Any]) -> None:
         f"{facts['scale_rewards']}, {facts['aggregation']}."
     )
     compared = facts["reproduced"] is not None
-    columns = [
-        "reward",
-        "weight",
-        "weight in the run",
-        "mean",
-        "judged",
-        "not judged",
-        *(["same as logged", "different"] if compared else []),
-    ]
+    columns = ["reward", "weight", "weight in the run", "mean", "judged", "not judged"]
+    columns += ["same as logged", "different"] if compared else []
     rows = [
         [
             reward,
@@ -100,8 +93,8 @@ def _caption(facts: Mapping[str, Any]) -> str:
     zero = [name for name, c in facts["sensitivity"].items() if not c["weight"]]
     note = f" {', '.join(zero)} has weight 0 and is shown as if it were 1." if zero else ""
     return (
-        f"{facts['name']}: what changes when the weight of one reward is multiplied and the others stay; the line marks the weight as it is."
-        f"{note}"
+        f"{facts['name']}: what changes when the weight of one reward is multiplied and the others stay; the line marks the weight "
+        f"as it is.{note}"
     )
 
 

@@ -1,7 +1,8 @@
 """A run's completions judged again: the same rewards, others, or other weights; no model is loaded.
 
-What a reward gets is what it got in training, but for the image: the columns of the row, the prompt without its image, the messages and tokens of
-the completion, and the step. A reward that looks at pixels, or whose value hangs on anything else, cannot be reproduced, and this says so.
+What a reward gets is what it got in training, but for the image: the columns of the row, the prompt without its image, the messages and
+tokens of the completion, and the step. A reward that looks at pixels, or whose value hangs on anything else, cannot be reproduced, and this
+says so.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Rescored:
     advantages
         (completion,) from `values` and `weights`, as trl would have made them.
     advantage_error
-        Largest difference between trl's logged advantages and those recomputed from the logged rewards; None if hooks may have changed them.
+        Largest difference between trl's logged advantages and those recomputed from the logged rewards; None if hooks may have changed
+        them.
     """
 
     stage: LoggedStage

@@ -39,9 +39,10 @@ def sensitivity(
     Returns
     -------
     dict
-        By reward: ``factor``, and for each of :data:`MEASURES` the share at each factor. ``best``: groups whose set of best completions is
-        another one; ``order``: pairs of completions of one group whose order, ties included, is another one; ``sign``: completions whose
-        advantage changed between positive, zero and negative; ``flat``: groups in which all advantages are equal, so that nothing is learned.
+        By reward: ``factor``, and for each of :data:`MEASURES` the share at each factor. ``best``: groups whose set of best completions
+        is another one; ``order``: pairs of completions of one group whose order, ties included, is another one; ``sign``: completions whose
+        advantage changed between positive, zero and negative; ``flat``: groups in which all advantages are equal, so that nothing is
+        learned.
     """
     before = [_Ranks.of(_at(values, weights, facts)) for values in rounds]
     found: dict[str, dict[str, Any]] = {}

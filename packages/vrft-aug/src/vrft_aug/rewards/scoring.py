@@ -33,9 +33,10 @@ def score_file(path: str | Path, specs: str | Sequence[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``rewards``, a list with the facts of each: ``reward`` (its name), ``options``, ``scores`` (a number, or None where the reward
-        does not apply), their ``mean``, how many were ``judged`` and ``not_judged``, and ``failures``. For one reward the same facts stand
-        beside it. ``lines`` numbers the completions (lines of JSON, rows of parquet, from 1), ``samples`` holds their ``sample_id`` or None.
+        ``rewards``, a list with the facts of each: ``reward`` (its name), ``options``, ``scores`` (a number, or None where the reward does
+        not apply), their ``mean``, how many were ``judged`` and ``not_judged``, and ``failures``. For one reward the same facts stand
+        beside it. ``lines`` numbers the completions (lines of JSON, rows of parquet, from 1), ``samples`` holds their ``sample_id`` or
+        None.
 
     Raises
     ------
@@ -131,12 +132,12 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _parquet(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import parquet
 
     try:
         rows = parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(path, f"is not a parquet table ({type(error).__name__})", "use another copy") from error
     # In tables of pandas, NaN stands for what is not known.
     return [
