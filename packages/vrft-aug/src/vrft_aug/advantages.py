@@ -84,10 +84,10 @@ def spread(totals: Float[np.ndarray, "group completion"]) -> Float[np.ndarray, "
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
     count = (~np.isnan(values)).sum(axis=axis, keepdims=True)
     total = np.nansum(values, axis=axis, keepdims=True)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def _std(values: np.ndarray, axis: int) -> np.ndarray:
     count = (~np.isnan(values)).sum(axis=axis, keepdims=True)
     squares = np.nansum((values - _mean(values, axis)) ** 2, axis=axis, keepdims=True)
-    return np.sqrt(np.divide(squares, count - 1, out=np.full(squares.shape, np.nan), where=count > 1))
+    return np.asarray(np.sqrt(np.divide(squares, count - 1, out=np.full(squares.shape, np.nan), where=count > 1)))

@@ -294,4 +294,4 @@ def _advantages(stage: LoggedStage, values: np.ndarray, weights: np.ndarray) -> 
 
 
 def _zero(values: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(values, nan=0.0)
+    return np.asarray(np.nan_to_num(values, nan=0.0))

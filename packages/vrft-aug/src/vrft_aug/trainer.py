@@ -84,8 +84,8 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
 def _keep_round(trainer: AugmentedGRPOTrainer, inputs: Any, advantages: torch.Tensor) -> None:
     """Put the round's completions of all processes into the stage's table."""
     completions, ids, rewards = trainer.judged
-    rows = [{k: v for k, v in row.items() if k not in IMAGES} for row in inputs]
-    gathered = gather_object(list(zip(rows, completions, ids, strict=True)))
+    plain = [{k: v for k, v in row.items() if k not in IMAGES} for row in inputs]
+    gathered = gather_object(list(zip(plain, completions, ids, strict=True)))
     advantages = trainer.accelerator.gather(advantages)
     if trainer.accelerator.is_main_process and trainer.completion_log is not None:
         rows, completions, ids = zip(*gathered, strict=True)
