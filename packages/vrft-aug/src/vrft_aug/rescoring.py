@@ -81,7 +81,7 @@ class Rescored:
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready facts, with the sensitivity to each weight."""
         known = ~np.isnan(self.values)
-        before = _advantages(self.stage, logged_rewards(self.stage), np.array(self.stage.facts.weights))
+        before = advantages_of(self.stage, logged_rewards(self.stage), np.array(self.stage.facts.weights))
         flips = signs(self.advantages) != signs(before)
         return {
             "name": self.stage.name,
@@ -213,7 +213,7 @@ def _rescore(stage: LoggedStage, used: Sequence[RewardSettings], weights: Mappin
     logged = logged_rewards(stage)
     error = None
     if not stage.facts.hooks:
-        again = _zero(_advantages(stage, logged, np.array(stage.facts.weights)))
+        again = _zero(advantages_of(stage, logged, np.array(stage.facts.weights)))
         error = float(np.max(np.abs(again - logged_advantages(stage)), initial=0.0))
     return Rescored(
         stage=stage,
@@ -222,7 +222,7 @@ def _rescore(stage: LoggedStage, used: Sequence[RewardSettings], weights: Mappin
         logged_weights=dict(zip(stage.facts.rewards, stage.facts.weights, strict=True)),
         values=values,
         differences={name: _compare(values[:, k], logged[:, k]) for k, name in enumerate(names)} if own else None,
-        advantages=_advantages(stage, values, now),
+        advantages=advantages_of(stage, values, now),
         advantage_error=error,
     )
 
@@ -286,7 +286,8 @@ def _compare(now: np.ndarray, logged: np.ndarray) -> dict[str, int]:
     return {"same": same, "different": len(now) - same}
 
 
-def _advantages(stage: LoggedStage, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def advantages_of(stage: LoggedStage, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(completion,) advantages of (completion, reward) values, round by round, as the stage's settings make them."""
     facts = stage.facts
     how: dict[str, Any] = {"generations": facts.generations, "scale": facts.scale_rewards, "aggregation": facts.aggregation}
     parts = [advantages(values[list(part)], weights, **how) for part in stage.rounds()]

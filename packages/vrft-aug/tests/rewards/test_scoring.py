@@ -79,7 +79,7 @@ def test_several_rewards_and_their_table(tmp_path: Path) -> None:
     assert "scores" not in facts  # which of the two would it be
     assert facts["lines"] == [1, 3]
     write_scores(tmp_path / "x.csv", facts)
-    assert list(csv.reader((tmp_path / "x.csv").open())) == [
+    assert list(csv.reader((tmp_path / "x.csv").read_text().splitlines())) == [
         ["line", "sample_id", "accuracy", "format"],
         ["1", "a, b", "1.0", "1.0"],
         ["3", "", "", "0.0"],
@@ -109,7 +109,7 @@ def test_the_completion_table_of_trl(tmp_path: Path) -> None:
             "old": [1.0, float("nan"), 0.0],
             "label": ["mild", "mild", None],
             "classes": [["none", "mild"]] * 3,
-            "grade": [1.0, float("nan"), 0.0],
+            "grade": [1.0, float("nan"), float("nan")],
             "advantage": [0.5, -0.5, 0.0],
         }
     )
