@@ -108,7 +108,7 @@ def test_a_constant_reward_decides_nothing(first: list[float]) -> None:
     "text", ["accuracy", "=1", "accuracy=x", "accuracy=nan", "accuracy=inf", "accuracy=1,,format=1", "accuracy=1 format=2"]
 )
 def test_weights_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(ConfigError, match="--weights: has .*write name=number"):
+    with pytest.raises(ConfigError, match=r"--weights: has .*write name=number"):
         parse_weights(text)
 
 

@@ -181,7 +181,7 @@ def parse_weights(text: str | None) -> dict[str, float]:
             value = float(number)
         except ValueError:
             value = math.nan
-        if not name.strip() or not math.isfinite(value):
+        if not name.strip() or "=" in name or not math.isfinite(value):
             raise ConfigError("--weights", f"has {part.strip()!r}", "write name=number,...")
         found[name.strip()] = value
     return found

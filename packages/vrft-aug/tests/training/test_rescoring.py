@@ -114,22 +114,22 @@ def test_other_rewards(finished):
 def test_rewards_find_step_tokens_prompt_and_columns_again(finished, tmp_path, monkeypatch):
     module = tmp_path / "curious.py"
     module.write_text(
-        "seen = []\n"
-        "def look(prompts, completions, completion_ids, trainer_state, log_extra, log_metric, **columns):\n"
-        "    log_metric('x', 1.0)\n"
-        "    log_extra('y', [1] * len(prompts))\n"
-        "    seen.append((trainer_state.global_step, trainer_state.max_steps, sorted(columns)))\n"
-        "    return [float(len(ids)) + 100 * len(p[0]['content']) for ids, p in zip(completion_ids, prompts)]\n"
+        "NEEDED = {'label', 'classes', 'grade', 'num_grades', 'boxes', 'image_size', 'box_frame', 'knowledge', 'task'}\n"
+        "def look(prompts, completions, completion_ids, trainer_state, **columns):\n"
+        "    columns['log_metric']('x', 1.0)\n"
+        "    columns['log_extra']('y', [1] * len(prompts))\n"
+        "    assert set(columns) >= NEEDED and trainer_state.max_steps == 4\n"
+        "    step = trainer_state.global_step\n"
+        "    return [step * 1e6 + len(ids) * 1e3 + len(p[0]['content']) for ids, p in zip(completion_ids, prompts)]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     found = rescore(finished.folder, rewards=[parse_spec("curious:look")], stages=["reasoning"])[0]
-    import curious
-
-    assert [s[:2] for s in curious.seen] == [(step, 4) for step in range(4)]
-    assert {"label", "classes", "grade", "num_grades", "boxes", "image_size", "box_frame", "knowledge", "task"} <= set(
-        curious.seen[0][2]
-    )
-    assert np.isfinite(found.values).all()
+    expected = [
+        e["step"] * 1e6 + len(e["completion_ids"]) * 1e3 + len(found.stage.rows[e["row"]]["prompt"][0]["content"])
+        for e in found.stage.entries
+    ]
+    assert found.values[:, 0].tolist() == expected
+    assert {e["step"] for e in found.stage.entries} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(
