@@ -96,7 +96,7 @@ def test_other_weights_change_advantages_and_nothing_else(finished):
     assert np.array_equal(found.values, plain.values)
     assert found.reproduced is True
     assert found.as_dict()["advantages_with_another_sign"] > 0
-    alone = rescore(finished.folder, weights={"format": 0, "accuracy": 0, "multi_grade_fuzzy": 2}, stages=["reasoning"])[0]
+    alone = rescore(finished.folder, weights={"format": 0.0, "accuracy": 0.0, "multi_grade_fuzzy": 2.0}, stages=["reasoning"])[0]
     k = alone.names.index("multi_grade_fuzzy")
     groups = alone.values[:, k].reshape(-1, 4)
     assert np.array_equal(
