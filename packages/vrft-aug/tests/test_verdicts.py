@@ -39,7 +39,7 @@ earned = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 @given(st.lists(st.tuples(earned, st.booleans()), min_size=2, max_size=12))
 def test_separation_of_one_group_is_the_area_under_the_curve(pairs: list[tuple[float, bool]]) -> None:
     totals, right = np.array([[p[0] for p in pairs]]), np.array([[p[1] for p in pairs]])
-    found = separation(totals, right)
+    found = separation(totals, right, ~right)
     if right.all() or not right.any():
         assert found is None
     else:
@@ -49,11 +49,18 @@ def test_separation_of_one_group_is_the_area_under_the_curve(pairs: list[tuple[f
 def test_separation_looks_within_groups_first() -> None:
     # In each group the wrong answer earns more; over all of them it would be a draw.
     totals, right = np.array([[0.0, 1.0], [2.0, 3.0]]), np.array([[True, False], [True, False]])
-    assert separation(totals, right) == 0.0
+    assert separation(totals, right, ~right) == 0.0
     apart = np.array([[True, True], [False, False]])
-    assert separation(totals, apart) == 0.0
-    assert separation(totals[::-1], apart) == 1.0
-    assert separation(np.array([[NAN, 1.0], [NAN, 0.0]]), np.array([[True, True], [False, False]])) == 1.0
+    assert separation(totals, apart, ~apart) == 0.0
+    assert separation(totals[::-1], apart, ~apart) == 1.0
+    assert separation(np.array([[NAN, 1.0], [NAN, 0.0]]), apart, ~apart) == 1.0
+
+
+def test_unreadable_answers_do_not_count_as_wrong_ones() -> None:
+    # Only the format is paid: the unreadable answer is set apart, the wrong one is not.
+    totals, right = np.array([[1.0, 1.0, 0.0]]), np.array([[True, False, False]])
+    assert separation(totals, right, np.array([[False, True, False]])) == 0.5
+    assert separation(totals, right, np.array([[False, False, False]])) is None
 
 
 def test_figures_by_hand() -> None:
@@ -62,6 +69,7 @@ def test_figures_by_hand() -> None:
     found = figures(
         greedy=np.array([True, False, False]),
         right=right,
+        readable=np.array([[True, True], [False, True], [True, True]]),
         elsewhere=np.array([0.25, 0.25, 0.25]),
         formatted=np.array([[True, True], [True, False], [True, True]]),
         truncated=np.array([[False, False], [False, True], [False, False]]),
@@ -74,7 +82,7 @@ def test_figures_by_hand() -> None:
     )
     assert found.accuracy == pytest.approx(1 / 3)
     assert found.pass_at == {1: 0.5, 2: pytest.approx(2 / 3)}
-    assert (found.right, found.wrong) == (3, 3)
+    assert (found.right, found.wrong, found.unreadable) == (3, 2, 1)
     assert found.gain == pytest.approx(0.25)
     assert found.gain_error == pytest.approx(np.std([0.25, -0.25, 0.75], ddof=1) / 3**0.5)
     assert (found.format_rate, found.truncated) == (pytest.approx(5 / 6), pytest.approx(1 / 6))
@@ -108,7 +116,8 @@ GOOD = Figures(
     gain=0.15,
     gain_error=0.02,
     right=200,
-    wrong=312,
+    wrong=250,
+    unreadable=62,
     format_rate=0.9,
     truncated=0.0,
     mean=1.3,

@@ -27,7 +27,7 @@ class Thresholds:
     separation: float = 0.6
     """A right answer must earn more than a wrong one with at least this probability; 0.5 is a reward that cannot tell."""
     least_answers: int = 5
-    """The reward is judged only if there are at least so many right and so many wrong answers."""
+    """The reward is judged only if there are at least so many right answers and so many readable wrong ones."""
     flat: float = 0.95
     """From this share of groups without spread on, nothing is learned."""
     solved: float = 0.95

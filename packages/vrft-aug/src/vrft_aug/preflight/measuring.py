@@ -121,6 +121,7 @@ def _measure(
     return figures(
         greedy=np.array([_right(judge(row, text), iou) for row, text in zip(known, greedy, strict=True)]),
         right=np.array([[_right(p, iou) for p in group] for group in judged]),
+        readable=np.array([[p["answer"] is not None for p in group] for group in judged]),
         elsewhere=_elsewhere(known, texts, iou),
         formatted=np.array([[bool(p["format"]) for p in group] for group in judged]),
         truncated=np.array([[made.truncated for made in group] for group in drawn]),

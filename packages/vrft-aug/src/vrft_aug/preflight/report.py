@@ -25,7 +25,8 @@ def lines(found: Figures, verdict: Verdict) -> list[str]:
     shown = [
         f"{found.stage}: {verdict.advice}",
         f"  {verdict.reason}",
-        f"  answers    Acc@1 {found.accuracy:.1%}; {passes}; right for other images {found.elsewhere:.1%}",
+        f"  answers    {found.right} right, {found.wrong} wrong, {found.unreadable} unreadable",
+        f"             Acc@1 {found.accuracy:.1%}; {passes}; right for other images {found.elsewhere:.1%}",
         f"  sampling   {found.images} images x {found.samples} at temperature {found.temperature:g}; {shares}",
         f"  reward     spread in a group {spread}; groups without spread {found.flat:.1%}; right earns more than wrong {separation}",
     ]

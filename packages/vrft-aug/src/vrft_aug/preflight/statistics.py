@@ -25,7 +25,7 @@ class RewardFigures:
     name, reward, weight
         Name in logs, name of the reward, weight.
     mean, mean_right, mean_wrong
-        Means over what was judged, over right and over wrong answers; None where there is none.
+        Means over what was judged, over right answers and over readable wrong ones; None where there is none.
     not_judged
         Share of completions for which it had no value.
     constant
@@ -60,15 +60,16 @@ class Figures:
         Share of sampled answers that would be right for another image; what guessing earns.
     gain, gain_error
         Share of right sampled answers less `elsewhere`, and its standard error over images.
-    right, wrong
-        Sampled answers that are right, and that are wrong or unreadable.
+    right, wrong, unreadable
+        How many sampled answers are right, could be read and are wrong, and could not be read.
     format_rate, truncated
         Share of sampled completions in the right format, and of those that came to the longest length without an end.
     mean, spread, flat
         Mean of the weighted sum of rewards; mean standard deviation within a group; share of groups without any.
     separation
-        Probability that a right answer earns more than a wrong one (ties count half), within groups that have both; over all
-        completions if no group has; None if there are no right or no wrong ones.
+        Probability that a right answer earns more than a wrong one that can be read (ties count half), within groups that have both; over
+        all completions if no group has; None if there are no right or no such wrong ones. Unreadable answers are left out: every reward
+        for the format tells them apart.
     not_judged
         Share of completions that no reward judged.
     rewards
@@ -87,6 +88,7 @@ class Figures:
     gain_error: float
     right: int
     wrong: int
+    unreadable: int
     format_rate: float
     truncated: float
     mean: float | None
@@ -128,18 +130,22 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     return 1.0 - math.comb(n - right, k) / math.comb(n, k)
 
 
-def separation(totals: Float[np.ndarray, "group completion"], right: Bool[np.ndarray, "group completion"]) -> float | None:
+def separation(
+    totals: Float[np.ndarray, "group completion"],
+    right: Bool[np.ndarray, "group completion"],
+    wrong: Bool[np.ndarray, "group completion"],
+) -> float | None:
     """Probability that a right answer earns more than a wrong one; see :class:`Figures`.
 
     Completions that no reward judged (NaN) are left out. Within groups each pair of a right and a wrong completion counts the same.
     """
     known = ~np.isnan(totals)
     wins = pairs = 0.0
-    for row, good, judged in zip(totals, right, known, strict=True):
-        won, of = _wins(row[good & judged], row[~good & judged])
+    for row, good, bad in zip(totals, right & known, wrong & known, strict=True):
+        won, of = _wins(row[good], row[bad])
         wins, pairs = wins + won, pairs + of
     if not pairs:
-        wins, pairs = _wins(totals[right & known], totals[~right & known])
+        wins, pairs = _wins(totals[right & known], totals[wrong & known])
     return wins / pairs if pairs else None
 
 
@@ -152,6 +158,7 @@ def figures(
     *,
     greedy: Bool[np.ndarray, " group"],
     right: Bool[np.ndarray, "group completion"],
+    readable: Bool[np.ndarray, "group completion"],
     elsewhere: Float[np.ndarray, " group"],
     formatted: Bool[np.ndarray, "group completion"],
     truncated: Bool[np.ndarray, "group completion"],
@@ -168,6 +175,8 @@ def figures(
     ----------
     greedy, right
         Whether the greedy and the sampled answers are right.
+    readable
+        Whether the sampled answers could be read.
     elsewhere
         For each image, the share of answers to other images that would be right for it.
     formatted, truncated
@@ -180,7 +189,7 @@ def figures(
         Go into the result.
     """
     images, samples = right.shape
-    hits = right.sum(axis=1)
+    hits, wrong = right.sum(axis=1), readable & ~right
     ks = sorted({1, samples, *(2**i for i in range(1, samples.bit_length()) if 2**i <= samples)})
     gains = right.mean(axis=1) - elsewhere
     totals = weighted_sum(paid.reshape(images * samples, -1), weights).reshape(images, samples)
@@ -198,22 +207,23 @@ def figures(
         gain=float(gains.mean()),
         gain_error=float(gains.std(ddof=1) / math.sqrt(images)) if images > 1 else math.inf,
         right=int(hits.sum()),
-        wrong=int(right.size - hits.sum()),
+        wrong=int(wrong.sum()),
+        unreadable=int(np.sum(~(right | readable))),
         format_rate=float(formatted.mean()),
         truncated=float(truncated.mean()),
         mean=_mean(totals),
         spread=_mean(spreads),
         flat=float(np.mean(~(spreads > _EQUAL))),
-        separation=separation(totals, right),
+        separation=separation(totals, right, wrong),
         not_judged=float(np.mean(~known)),
         rewards=tuple(
-            _reward(name, kind, float(w), paid[:, :, k], right)
+            _reward(name, kind, float(w), paid[:, :, k], right, wrong)
             for k, ((name, kind), w) in enumerate(zip(names, weights, strict=True))
         ),
     )
 
 
-def _reward(name: str, kind: str, weight: float, paid: np.ndarray, right: np.ndarray) -> RewardFigures:
+def _reward(name: str, kind: str, weight: float, paid: np.ndarray, right: np.ndarray, wrong: np.ndarray) -> RewardFigures:
     known = paid[~np.isnan(paid)]
     return RewardFigures(
         name=name,
@@ -221,7 +231,7 @@ def _reward(name: str, kind: str, weight: float, paid: np.ndarray, right: np.nda
         weight=weight,
         mean=_mean(known),
         mean_right=_mean(paid[right]),
-        mean_wrong=_mean(paid[~right]),
+        mean_wrong=_mean(paid[wrong]),
         not_judged=float(np.mean(np.isnan(paid))),
         constant=bool(known.size and np.ptp(known) <= _EQUAL),
     )
