@@ -42,7 +42,7 @@ def recipe(as_recipe, small_values):
     stage = {**small_values["stages"][1]}
     stage["data"] = {**stage["data"], "train": 96}
     stage["rewards"] = [{"name": "accuracy"}, {"name": "format"}]
-    warm = {"steps": 60, "batch_size": 16, "warmup_steps": 5, "learning_rate": 4e-3}
+    warm = {"steps": 50, "batch_size": 16, "warmup_steps": 5, "learning_rate": 4e-3}
     return as_recipe({**small_values, "stages": [stage], "warm_start": warm})
 
 

@@ -24,7 +24,7 @@ class Thresholds:
     """Below this Pass@K the policy does not find right answers often enough to learn from them."""
     deviations: float = 2.0
     """Answers must fit their own images better than other images by so many standard errors."""
-    separation: float = 0.6
+    separation: float = 0.7
     """A right answer must earn more than a wrong one with at least this probability; 0.5 is a reward that cannot tell."""
     least_answers: int = 5
     """The reward is judged only if there are at least so many right answers and so many readable wrong ones."""
