@@ -178,3 +178,30 @@ def test_page_figures_and_tables(finished, tmp_path):
     assert completion not in page + (out / "rescore.json").read_text() + (out / "reasoning.csv").read_text()
     with pytest.raises(OutputExistsError):
         write_rescored(out, found, RunRecord(command="vrft-aug rescore", settings={}))
+
+
+@pytest.mark.integration
+def test_the_command(copied, tmp_path, vrft):
+    done = vrft("rescore", copied, "-o", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert [s["reproduced"] for s in facts["stages"]] == [True, True]
+    assert (tmp_path / "out" / "reasoning.png").read_bytes().startswith(b"\x89PNG")
+    entry = json.loads(table(copied).read_text().splitlines()[5])
+    change(table(copied), 5, rewards={**entry["rewards"], "accuracy": 0.5})
+    wrong = vrft("rescore", copied, "--json")
+    assert wrong.returncode == 8
+    assert json.loads(wrong.stdout)["stages"][1]["rewards"]["accuracy"]["different"] == 1
+    assert wrong.stderr == f"error: run {copied}: is not reproduced in reasoning; see the table of its rewards\n"
+    table(copied).write_text("{}\n")
+    damaged = vrft("rescore", copied)
+    assert damaged.returncode == 2
+    assert "completions.jsonl line 1: has no usable step" in damaged.stderr
+
+
+@pytest.mark.integration
+def test_a_runs_own_table_can_be_scored(finished, vrft):
+    done = vrft("rewards", "score", table(finished.folder), "--reward", "multi_grade_fuzzy", "--json")
+    assert done.returncode == 0, done.stderr
+    logged = [json.loads(line)["rewards"]["multi_grade_fuzzy"] for line in table(finished.folder).read_text().splitlines()]
+    assert json.loads(done.stdout)["scores"] == logged
