@@ -100,7 +100,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, small, as_recip
     rewards = [[entry["reward"] for entry in log if "reward" in entry] for log in logs]
     assert rewards[0] == rewards[1]
     assert len(rewards[0]) == 4
-    for name in ("completions.jsonl", "rows.jsonl", "facts.json"):
+    for name in ("completions.jsonl", "rows.jsonl"):
         for folder in ("1-perception", "2-reasoning"):
             tables = [(f / "stages" / folder / "completions" / name).read_bytes() for f in (out, finished.folder)]
             assert tables[0] == tables[1], (folder, name)
