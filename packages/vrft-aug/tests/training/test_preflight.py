@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from medcore.errors import ConfigError, InputError
 from vrft_aug.evaluation import sample
@@ -166,3 +168,25 @@ def test_cold_samples_are_the_greedy_answers(policy_and_rows):
     cold = sample(model, processor, rows, n=2, max_new_tokens=24, options={"temperature": 1e-4})
     greedy = generate(model, processor, rows, EvaluationSettings(max_new_tokens=24))
     assert [[made.text for made in group] for group in cold] == [[text] * 2 for text in greedy]
+
+
+def test_sampling_that_is_refused_is_a_config_error(recipe):
+    stage = dataclasses.replace(recipe.stages[0], grpo={**recipe.stages[0].grpo, "temperature": 0.0})
+    with pytest.raises(ConfigError, match="was refused in sampling .*temperature"):
+        preflight(dataclasses.replace(recipe, stages=(stage,)), PreflightSettings(images=2, samples=2))
+
+
+@pytest.mark.integration
+def test_the_command(small, tmp_path, vrft):
+    small["stages"] = small["stages"][1:]
+    path, output = tmp_path / "recipe.yaml", tmp_path / "preflight.json"
+    path.write_text(yaml.safe_dump(small))
+    done = vrft("preflight", path, "-n", 4, "-k", 2, "-o", output, "--json")
+    assert done.returncode == 8, done.stderr
+    assert done.stderr.endswith("error: preflight: does not advise RL for reasoning (SFT first); see the reasons\n")
+    facts = json.loads(done.stdout)
+    assert json.loads(output.read_text()) == facts
+    assert facts["stages"][0]["verdict"]["advice"] == "SFT first"
+    assert facts["stages"][0]["images"] == 4
+    again = vrft("preflight", path, "-o", output)
+    assert again.returncode == 3

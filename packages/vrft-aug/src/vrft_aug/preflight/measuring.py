@@ -77,8 +77,12 @@ def preflight(
             say(f"{stage.name}: {settings.samples} completions of {min(settings.images, len(run.train[stage.name]))} images")
             rows = _some(run.train[stage.name], settings.images, recipe.seed)
             seed = recipe.seed + number
-            with known_deprecations():
-                found.append(_measure(stage, model, processor, rows, run.rewards[stage.name], settings, seed))
+            try:
+                with known_deprecations():
+                    found.append(_measure(stage, model, processor, rows, run.rewards[stage.name], settings, seed))
+            except ValueError as error:  # transformers checks settings of sampling only when it uses them
+                said = " ".join(str(error).split())[:300]
+                raise ConfigError(f"stages.{stage.name}.grpo", f"was refused in sampling ({said})", "correct it") from error
     return found
 
 
