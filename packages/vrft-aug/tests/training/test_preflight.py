@@ -172,7 +172,7 @@ def test_cold_samples_are_the_greedy_answers(policy_and_rows):
 
 def test_sampling_that_is_refused_is_a_config_error(recipe):
     stage = dataclasses.replace(recipe.stages[0], grpo={**recipe.stages[0].grpo, "temperature": 0.0})
-    with pytest.raises(ConfigError, match="was refused in sampling .*temperature"):
+    with pytest.raises(ConfigError, match=r"was refused in sampling .*temperature"):
         preflight(dataclasses.replace(recipe, stages=(stage,)), PreflightSettings(images=2, samples=2))
 
 
