@@ -12,13 +12,13 @@ import torch
 from trl import GRPOTrainer
 
 from medcore.errors import ConfigError, InputError, NumericalError
+from vrft_aug.advantages import without_favour
 from vrft_aug.checkpoints import restore_weights
 from vrft_aug.completions import read_table
 from vrft_aug.data import load_rows
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.models import known_deprecations, load_policy, save_policy
 from vrft_aug.recipe import LoraSettings, ModelSettings
-from vrft_aug.advantages import without_favour
 from vrft_aug.rescoring import advantages_of, logged_advantages, logged_rewards
 from vrft_aug.trainer import AugmentedGRPOTrainer, build_trainer, grpo_arguments
 

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def audit_recipe(recipe: Recipe, settings: AuditSettings | None = None) -> list[
         guarded = [build_reward(r) for r in stage.rewards]
         try:
             weighted = {r.shown: (reward, r.weight) for r, reward in zip(stage.rewards, guarded, strict=True)}
-            form = next((r.options["form"] for r in stage.rewards if "form" in r.options), "tags")
+            form = cast("AnswerForm", next((r.options["form"] for r in stage.rewards if "form" in r.options), "tags"))
             asked = any(r.name == "calibration" or r.options.get("confidence") for r in stage.rewards)
             found.append(audit_rows(stage.name, rows, weighted, settings, form=form, confidence=CONFIDENCE if asked else None))
         finally:
