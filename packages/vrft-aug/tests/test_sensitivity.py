@@ -40,7 +40,7 @@ def test_advantages_by_hand() -> None:
 def test_what_was_not_judged_is_left_out() -> None:
     values = np.array([[1.0, 1.0], [NAN, 2.0], [NAN, NAN]])
     found = advantages(values, np.array([1.0, 1.0]), generations=3, scale="none")
-    assert found[:2].tolist() == [0.0, 0.0]  # 1 + 1 and 2
+    assert found[:2].tolist() == [-0.5, 0.5]  # 1 + 1, and 2 + 1: the missing one counts as the mean of its group
     assert np.isnan(found[2])
 
 
