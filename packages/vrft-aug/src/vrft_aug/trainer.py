@@ -19,9 +19,10 @@ from trl import GRPOConfig, GRPOTrainer
 
 from medcore.config import unknown_key
 from medcore.errors import ConfigError, NumericalError
-from vrft_aug.checkpoints import ExactResume, PublishCheckpoints
+from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings
+from vrft_aug.tighten import tightening_hooks
 
 _LOG = logging.getLogger(__name__)
 _OURS = ("push_to_hub", "trust_remote_code")  # beside those that the recipe refuses
@@ -63,6 +64,8 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             raise NumericalError("rewards", problem, "try them with vrft-aug rewards score")
         for hook in self.hooks:
             rewards = _same_shape(hook, "transform_rewards", rewards, self.state)
+            for name, value in hook.metrics().items():
+                self._log_metric(name, float(value))
         return rewards
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
@@ -178,7 +181,7 @@ def build_trainer(
     Parameters
     ----------
     stage, rows, rewards, hooks, callbacks
-        What to train on and with.
+        What to train on and with. Rewards with a rising threshold bring a hook of their own, which is called before `hooks`.
     model, processor
         The policy, with the weights of the stage's start.
     folder
@@ -200,13 +203,14 @@ def build_trainer(
         # trl loads the reference from the path in the config, whatever weights the model has in memory.
         model.config._name_or_path = str(base if stage.kl_reference == "base" else start)  # noqa: SLF001
     keep = stage.grpo.get("save_total_limit") or 2
+    hooks = [*tightening_hooks(rewards), *hooks]
     trainer = AugmentedGRPOTrainer(
         model=model,
         reward_funcs=list(rewards),
         args=arguments,
         train_dataset=rows,
         processing_class=processor,
-        callbacks=[PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
+        callbacks=[HookStates(hooks), PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
         hooks=hooks,
     )
     for printer in (PrinterCallback, ProgressCallback):  # both write to standard output
