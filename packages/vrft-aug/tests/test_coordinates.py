@@ -36,7 +36,8 @@ def test_conversion_there_and_back(first: str, second: str, width: int, height: 
 
 
 @pytest.mark.parametrize(
-    ("other", "name"), [("rel1000", "norm1000"), ("rel1", "norm1"), ("rel16", "norm16"), ("original", "pixel"), ("resized", "resized")]
+    ("other", "name"),
+    [("rel1000", "norm1000"), ("rel1", "norm1"), ("rel16", "norm16"), ("original", "pixel"), ("resized", "resized")],
 )
 def test_the_names_that_users_know_are_the_same_units(other: str, name: str) -> None:
     assert check_coordinates(other) == check_coordinates(name) == name
@@ -82,7 +83,9 @@ def test_the_resized_frame_is_that_of_transformers_and_refuses_what_it_refuses(w
     try:
         expected = smart_resize(height, width, factor=resize.patch_size * resize.merge_size, **limits)
     except ValueError:
-        with pytest.raises(InputError, match="cannot be resized by the processor; give images with sides in a ratio of at most 200"):
+        with pytest.raises(
+            InputError, match="cannot be resized by the processor; give images with sides in a ratio of at most 200"
+        ):
             frame("resized", (width, height), resize=resize)
     else:
         assert frame("resized", (width, height), resize=resize) == expected[::-1]
@@ -147,7 +150,19 @@ def test_processors_that_do_not_say_how_they_resize_are_refused(tmp_path: Path) 
         Resize.from_processor(tmp_path)
 
 
-PHOTOGRAPHS = [(640, 480), (28, 28), (6, 7), (42, 70), (98, 126), (1000, 1003), (5, 1000), (14, 700), (15, 700), (700, 14), (1800, 1300)]
+PHOTOGRAPHS = [
+    (640, 480),
+    (28, 28),
+    (6, 7),
+    (42, 70),
+    (98, 126),
+    (1000, 1003),
+    (5, 1000),
+    (14, 700),
+    (15, 700),
+    (700, 14),
+    (1800, 1300),
+]
 
 
 @pytest.mark.integration

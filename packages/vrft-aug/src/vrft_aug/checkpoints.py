@@ -117,7 +117,8 @@ class HookStates(TrainerCallback, ExportableState):  # type: ignore[misc]
 
     def state(self) -> dict[str, Any]:
         """What the trainer writes into its state file."""
-        return {"args": {}, "attributes": {"saved": [[type(hook).__name__, hook.state_dict()] for hook in self.hooks]}}
+        saved = [[type(hook).__name__, content] for hook in self.hooks if (content := hook.state_dict())]
+        return {"args": {}, "attributes": {"saved": saved}}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
         """Hands each hook its state, that of the checkpoint where training resumes.
@@ -125,14 +126,15 @@ class HookStates(TrainerCallback, ExportableState):  # type: ignore[misc]
         Raises
         ------
         InputError
-            If the checkpoint was made with other hooks.
+            If the checkpoint was made with other hooks that have a state.
         """
         saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())["attributes"]["saved"]
-        names, own = [name for name, _ in saved], [type(hook).__name__ for hook in self.hooks]
+        hooks = [hook for hook in self.hooks if hook.state_dict()]
+        names, own = [name for name, _ in saved], [type(hook).__name__ for hook in hooks]
         if names != own:
-            problem = f"was made with the hooks {', '.join(names) or 'none'}, not {', '.join(own) or 'none'}"
+            problem = f"holds the states of the hooks {', '.join(names) or 'none'}, not of {', '.join(own) or 'none'}"
             raise InputError("the checkpoint", problem, "resume with the hooks that the run began with")
-        for hook, (_name, content) in zip(self.hooks, saved, strict=True):
+        for hook, (_name, content) in zip(hooks, saved, strict=True):
             hook.load_state_dict(content)
 
 

@@ -144,7 +144,9 @@ def _processor_file(folder: Path) -> Mapping[str, Any]:
             try:
                 found = json.loads((folder / name).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise InputError(folder / name, f"cannot be read ({type(error).__name__})", "get another copy of the file") from error
+                raise InputError(
+                    folder / name, f"cannot be read ({type(error).__name__})", "get another copy of the file"
+                ) from error
             if isinstance(found, Mapping) and ("image_processor" in found or name == _PROCESSOR_FILES[1]):
                 return found
     raise InputError(folder, f"has neither {' nor '.join(_PROCESSOR_FILES)} with an image processor", "give a processor's folder")

@@ -9,6 +9,7 @@ from vrft_aug.rewards.guard import GuardedReward, guard
 from vrft_aug.rewards.multi_grade_fuzzy import MultiGradeFuzzy
 from vrft_aug.rewards.recitation import Recitation
 from vrft_aug.rewards.settings import RewardSettings
+from vrft_aug.rewards.tightening import Tightening, TightenSettings
 
 __all__ = [
     "REGISTRY",
@@ -20,6 +21,8 @@ __all__ = [
     "Recitation",
     "Reward",
     "RewardSettings",
+    "TightenSettings",
+    "Tightening",
     "build_reward",
     "guard",
     "parse_spec",
