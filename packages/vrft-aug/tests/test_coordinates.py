@@ -139,14 +139,14 @@ def test_processor_files_of_all_forms_are_read(tmp_path: Path) -> None:
 
 
 def test_processors_that_do_not_say_how_they_resize_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has neither processor_config.json nor preprocessor_config.json"):
+    with pytest.raises(InputError, match=r"has neither processor_config\.json nor preprocessor_config\.json"):
         Resize.from_processor(tmp_path)
     file = tmp_path / "preprocessor_config.json"
     file.write_text('{"size": {"height": 224, "width": 224}, "patch_size": 16, "merge_size": 2}')
-    with pytest.raises(InputError, match="does not say how images are resized .*use norm1000 or give the limits"):
+    with pytest.raises(InputError, match=r"does not say how images are resized .*use norm1000 or give the limits"):
         Resize.from_processor(tmp_path)
     file.write_text("{")
-    with pytest.raises(InputError, match="preprocessor_config.json: cannot be read"):
+    with pytest.raises(InputError, match=r"preprocessor_config\.json: cannot be read"):
         Resize.from_processor(tmp_path)
 
 

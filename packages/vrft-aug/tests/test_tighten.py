@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import pickle
+import pickle  # noqa: TID251 - only of the object at hand
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def test_a_hook_that_is_pickled_or_restored_goes_on_the_same_way(rounds: list[li
     whole, hook = TightenThreshold(0, RULE), TightenThreshold(0, RULE)
     expected = [column(whole, values) for values in rounds]
     found = [column(hook, values) for values in rounds[:when]]
-    copied, restored = pickle.loads(pickle.dumps(hook)), TightenThreshold(0, RULE)
+    copied, restored = pickle.loads(pickle.dumps(hook)), TightenThreshold(0, RULE)  # noqa: S301
     restored.load_state_dict(hook.state_dict())
     for other in (copied, restored):
         rest = [column(other, values) for values in rounds[when:]]

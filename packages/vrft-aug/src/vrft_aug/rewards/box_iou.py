@@ -32,8 +32,8 @@ class BoxIou:
     Missed and superfluous boxes thus cost the same, and many boxes or one giant box do not pay under ``iou``.
 
     Uses the columns ``boxes`` (``[x0, y0, x1, y1]`` in pixels), ``image_size`` (``[w, h]``) and ``box_frame`` (see `coordinates`). An
-    image without boxes is answered by ``[]``. Boxes that cannot be read earn 0. A sample whose true boxes are no boxes of its image (swapped
-    corners, no area, beyond the border by more than a pixel) cannot be judged: its coordinates are in other units, or of another image.
+    image without boxes is answered by ``[]``. Boxes that cannot be read earn 0. A sample whose true boxes are no boxes of its image
+    (swapped corners, no area, beyond the border by more than a pixel) cannot be judged: they are in other units, or of another image.
 
     >>> reward = BoxIou(coordinates="pixel")
     >>> reward(prompts=[""], completions=["<answer>[0, 0, 10, 5]</answer>"], boxes=[[[0, 0, 10, 10]]], image_size=[[64, 64]])
