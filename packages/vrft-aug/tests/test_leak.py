@@ -94,6 +94,7 @@ def test_the_order_of_words_is_a_hint(rng: np.random.Generator) -> None:
     assert codes(leak_check(rows(60, rng, prompt=prompt))) == ["prompt-tells-label"]
 
 
+@pytest.mark.property
 def test_chance_is_rarely_taken_for_a_leak() -> None:
     """Metadata without relation to the label: at the level of 1 % a fault in 40 data sets may be, several are a mistake."""
     found = 0
@@ -182,11 +183,23 @@ def test_grades_are_labels_and_tasks_are_looked_at_one_by_one(rng: np.random.Gen
     grades = rows(60, rng, task="grading", label=None, classes=None, grade=lambda i, label: CLASSES.index(label))
     for row in grades:
         row["prompt"] = asked(f"Clinic {row['grade']}")
-    boxes = rows(60, rng, task="localisation", label=None)
+    boxes = rows(60, rng, task="localisation", label=None, grade=lambda i, label: i % 2)
     plain = rows(60, rng)
     assert [test.task for test in measure_leaks([*plain, *boxes, *grades])] == ["classification", "grading"]
     (found,) = leak_check([*plain, *boxes, *grades])
     assert "(grading;" in found.problem
+
+
+def test_a_prompt_that_tells_whether_there_is_anything_to_find_is_found(rng: np.random.Generator) -> None:
+    def boxes(i: int, label: str) -> Any:
+        return [[0.0, 0.0, 1.0, 1.0]] if label == "pneumonia" else []
+
+    def prompt(i: int, label: str) -> Any:
+        return asked(f"Request: {'control' if label == 'normal' else 'cough'}. Where is it?")
+
+    data = rows(60, rng, task="localisation", boxes=boxes, prompt=prompt)
+    assert codes(leak_check(data)) == ["prompt-tells-label"]
+    assert [test.p_value for test in measure_leaks(rows(60, rng, task="localisation", boxes=boxes))] == [1.0]
 
 
 def test_few_subjects_or_one_label_are_not_tested(rng: np.random.Generator) -> None:

@@ -115,7 +115,7 @@ def measure_leaks(
     Parameters
     ----------
     rows
-        Rows with ``prompt``, ``task``, ``label`` or ``grade``, and, as far as known, ``subject`` and ``classes``.
+        Rows with ``prompt``, ``task``, ``label``, ``grade`` or ``boxes`` and, as far as known, ``subject`` and ``classes``.
     folds
         Parts of the cross-validation.
     permutations
@@ -160,6 +160,9 @@ def prompt_text(row: Mapping[str, Any]) -> str:
 
 
 def _label(row: Mapping[str, Any]) -> str | None:
+    """What a prompt could give away: class or grade, or whether there is anything to find."""
+    if row.get("task") == "localisation":
+        return None if row.get("boxes") is None else "boxes" if len(row["boxes"]) else "no boxes"
     value = row.get("grade") if row.get("label") is None else row["label"]
     return None if value is None else str(value)
 
