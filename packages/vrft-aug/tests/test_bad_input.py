@@ -37,7 +37,9 @@ def blood(folder: Path, rng: np.random.Generator, box: tuple[float, ...]) -> Any
 
 
 def test_a_box_outside_its_image_is_refused_and_named(tmp_path: Path, rng: np.random.Generator) -> None:
-    with pytest.raises(InputError, match=r"b3\.xml: has the box cell \(50, 5, 60, 20\) outside its image of 40 x 30 pixels; correct"):
+    with pytest.raises(
+        InputError, match=r"b3\.xml: has the box cell \(50, 5, 60, 20\) outside its image of 40 x 30 pixels; correct"
+    ):
         load_parts(blood(tmp_path, rng, (50, 5, 60, 20)))
 
 

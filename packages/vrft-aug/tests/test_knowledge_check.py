@@ -63,7 +63,9 @@ def test_good_knowledge_and_fair_prompts_have_no_findings(tmp_path: Path) -> Non
 
 
 def test_texts_that_do_not_fit_the_data_are_findings_and_not_errors(tmp_path: Path) -> None:
-    path = written(tmp_path, STAGE, STAGE | {"name": "again"}, classes={k: v for k, v in TEXTS.items() if k != "mild"} | {"odd": "a"})
+    path = written(
+        tmp_path, STAGE, STAGE | {"name": "again"}, classes={k: v for k, v in TEXTS.items() if k != "mild"} | {"odd": "a"}
+    )
     found = check_knowledge(path, recipe(tmp_path))
     assert sorted(codes(found)) == ["missing-class", "no-attribute", "unknown-class"]
     assert found.tests == []
@@ -99,7 +101,9 @@ def test_a_recipe_without_the_file_is_refused(tmp_path: Path) -> None:
     written(tmp_path)
     other = tmp_path / "other.yaml"
     other.write_text((tmp_path / "knowledge.yaml").read_text())
-    with pytest.raises(ConfigError, match=r"recipe: has no stage that injects .*other\.yaml; name the file as knowledge of a stage"):
+    with pytest.raises(
+        ConfigError, match=r"recipe: has no stage that injects .*other\.yaml; name the file as knowledge of a stage"
+    ):
         check_knowledge(other, recipe(tmp_path))
 
 

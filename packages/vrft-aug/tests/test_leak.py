@@ -8,7 +8,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.naive_bayes import BernoulliNB
 
 from medcore.errors import InputError
-from vrft_aug.leak import LeakTest, _naive_bayes, leak_check, measure_leaks, prompt_text
+from vrft_aug.leak import LeakTest, _counted, _naive_bayes, _parts, leak_check, measure_leaks, prompt_text
 
 CLASSES = ["normal", "pneumonia"]
 KNOWLEDGE = "normal: clear lungs. pneumonia: white patches."
@@ -141,7 +141,7 @@ def test_the_guesses_are_those_of_scikit_learn(rng: np.random.Generator) -> None
     table[:, 0] = labels == 1
     fold = np.arange(90) % 5
     expected = cross_val_predict(BernoulliNB(alpha=0.5), table, labels, cv=PredefinedSplit(fold))
-    assert np.mean(_naive_bayes(table, labels, fold) == expected) > 0.97  # the priors differ by half a count
+    assert np.mean(_naive_bayes(_counted(_parts(table, fold), labels), 90) == expected) > 0.97  # the priors differ by half a count
 
 
 @pytest.mark.parametrize("same_classes", [True, False])

@@ -103,7 +103,7 @@ class PublishCheckpoints(TrainerCallback):
         _wait_for_all()
 
 
-class HookStates(TrainerCallback, ExportableState):  # type: ignore[misc]
+class HookStates(TrainerCallback, ExportableState):
     """Keeps the states of refinement hooks in the trainer's state, so that they are saved and restored with every checkpoint.
 
     Parameters

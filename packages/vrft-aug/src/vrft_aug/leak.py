@@ -36,7 +36,7 @@ from medcore.metrics.text import words
 from vrft_aug.knowledge import check_no_leak
 from vrft_aug.knowledge_lint import Finding
 
-MAX_TOKENS = 2000
+MAX_TOKENS = 1000
 """Most words and pairs of words that the classifier looks at: those that split the samples most evenly."""
 MIN_SUBJECTS = 20
 """Fewest subjects for which a test is made."""
@@ -220,8 +220,11 @@ def _prompt_test(
         return LeakTest(accuracy=majority, p_value=1.0, **facts)
     _, texts = np.unique(prompts, return_inverse=True)
 
+    parts = _parts(table, fold)
+
     def best(y: Labels) -> float:
-        guesses = (_naive_bayes(table, y, fold), _telling_word(table, y, fold), _same_text(texts, y, fold))
+        words_of = _counted(parts, y)
+        guesses = (_naive_bayes(words_of, len(y)), _telling_word(words_of, len(y)), _same_text(texts, y, fold))
         return max(float(np.mean(guess == y)) for guess in guesses)
 
     accuracy, p_value = _permuted(best, labels, (_exchanged(labels, blocks, rng) for _ in range(permutations)))
@@ -262,32 +265,50 @@ def _tokens(texts: Sequence[str], blocks: Sequence[Block]) -> Table:
     return table
 
 
-def _naive_bayes(table: Table, labels: Labels, fold: Labels) -> Labels:
-    """Labels guessed by Bernoulli naive Bayes fitted to the other folds; probabilities of words with half a count added."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Fold:
+    """One part of the cross-validation: what is guessed for, and what the other parts hold."""
+
+    rows: Block
+    table: Float[np.ndarray, "_ tokens"]
+    counts: Float[np.ndarray, "tokens labels"]
+    sizes: Float[np.ndarray, " labels"]
+
+
+def _parts(table: Table, fold: Labels) -> list[tuple[Block, Any]]:
+    """Row numbers and rows of each fold."""
+    return [(rows, table[rows]) for rows in (np.flatnonzero(fold == number) for number in np.unique(fold))]
+
+
+def _counted(parts: Sequence[tuple[Block, Any]], labels: Labels) -> list[_Fold]:
+    """The folds, with the texts of each label in the other folds: those that hold a word, and all."""
     classes = np.eye(int(labels.max()) + 1)[labels]
-    guessed = np.empty(len(labels), dtype=np.int64)
-    held_in, sizes = table.T @ classes, classes.sum(axis=0)
-    for number in np.unique(fold):
-        out = fold == number
-        size = sizes - classes[out].sum(axis=0)
-        share = (held_in - table[out].T @ classes[out] + 0.5) / (size + 1)
-        prior = np.log((size + 0.5) / (size.sum() + 0.5 * len(size)))
-        score = prior + np.log1p(-share).sum(axis=0) + table[out] @ (np.log(share) - np.log1p(-share))
-        guessed[out] = score.argmax(axis=1)
+    counts = [table.T @ classes[rows] for rows, table in parts]
+    total, sizes = np.sum(counts, axis=0), classes.sum(axis=0)
+    return [
+        _Fold(rows=rows, table=table, counts=total - own, sizes=sizes - classes[rows].sum(axis=0))
+        for (rows, table), own in zip(parts, counts, strict=True)
+    ]
+
+
+def _naive_bayes(folds: Sequence[_Fold], total: int) -> Labels:
+    """Labels guessed by Bernoulli naive Bayes fitted to the other folds; probabilities of words with half a count added."""
+    guessed = np.empty(total, dtype=np.int64)
+    for part in folds:
+        share = (part.counts + 0.5) / (part.sizes + 1)
+        prior = np.log((part.sizes + 0.5) / (part.sizes.sum() + 0.5 * len(part.sizes)))
+        score = prior + np.log1p(-share).sum(axis=0) + part.table @ (np.log(share) - np.log1p(-share))
+        guessed[part.rows] = score.argmax(axis=1)
     return guessed
 
 
-def _telling_word(table: Table, labels: Labels, fold: Labels) -> Labels:
+def _telling_word(folds: Sequence[_Fold], total: int) -> Labels:
     """Labels guessed by whether a text holds the one word that tells most in the other folds."""
-    classes = np.eye(int(labels.max()) + 1)[labels]
-    guessed = np.empty(len(labels), dtype=np.int64)
-    held_in, sizes = table.T @ classes, classes.sum(axis=0)
-    for number in np.unique(fold):
-        out = fold == number
-        there = held_in - table[out].T @ classes[out]
-        absent = sizes - classes[out].sum(axis=0) - there
-        word = int((there.max(axis=1) + absent.max(axis=1)).argmax())
-        guessed[out] = np.where(table[out, word] > 0, there[word].argmax(), absent[word].argmax())
+    guessed = np.empty(total, dtype=np.int64)
+    for part in folds:
+        absent = part.sizes - part.counts
+        word = int((part.counts.max(axis=1) + absent.max(axis=1)).argmax())
+        guessed[part.rows] = np.where(part.table[:, word] > 0, part.counts[word].argmax(), absent[word].argmax())
     return guessed
 
 

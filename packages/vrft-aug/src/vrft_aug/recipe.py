@@ -329,7 +329,7 @@ def _with_resize(stage: StageSettings, model: ModelSettings) -> StageSettings:
         if value is not None and stated[name] not in (None, value):
             problem = f"is {stated[name]}, but the model's processor has {value}"
             raise ConfigError(f"stage {stage.name}: prompts.{name}", problem, "remove it from prompts")
-    resize = {name: value if stated[name] is None else stated[name] for name, value in known.items()}
+    resize: dict[str, Any] = {name: value if stated[name] is None else stated[name] for name, value in known.items()}
     if resize["min_pixels"] is None or resize["max_pixels"] is None:
         raise ConfigError(
             f"stage {stage.name}: prompts.coordinates",

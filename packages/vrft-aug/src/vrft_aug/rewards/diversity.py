@@ -69,7 +69,7 @@ def self_bleu(texts: Sequence[str], *, order: int = 4) -> float | None:
     if len(said) < 2:
         return None
     metric = BLEU(max_ngram_order=order, effective_order=True, lowercase=True)
-    scores = [metric.sentence_score(text, said[:i] + said[i + 1 :]).score for i, text in enumerate(said)]
+    scores = [float(metric.sentence_score(text, said[:i] + said[i + 1 :]).score) for i, text in enumerate(said)]
     return min(1.0, sum(scores) / len(scores) / 100)
 
 
