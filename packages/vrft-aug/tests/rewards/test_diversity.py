@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medcore import metrics
 from medcore.errors import InputError
 from vrft_aug.rewards.diversity import GroupDiversity, answer_entropy, copy_rate, distinct_n, group_diversity, self_bleu
 
@@ -110,6 +111,12 @@ def test_copy_rate_by_hand() -> None:
     assert copy_rate("patches white", knowledge, n=1) == 1.0
     assert copy_rate("too short", knowledge) is None
     assert copy_rate("five words of any kind", " ... ") is None
+
+
+@given(WORDS | st.text(max_size=40), WORDS | st.text(max_size=40), st.integers(1, 5))
+def test_copy_rate_is_that_of_the_metrics(text: str, knowledge: str, n: int) -> None:
+    expected = metrics.copy_rate(knowledge, text, n=n).value
+    assert copy_rate(text, knowledge, n=n) == (None if expected is None else pytest.approx(expected))
 
 
 @given(ANYTHING, st.text(max_size=40))

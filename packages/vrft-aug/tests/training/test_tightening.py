@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl import GRPOTrainer
 
 from medcore.errors import InputError
 from vrft_aug.checkpoints import HookStates
@@ -64,6 +66,10 @@ def test_the_threshold_rises_in_training_and_an_interrupted_run_ends_the_same(tm
         assert logged(broken, key) == logged(whole, key), key
     first, second = (load_file(folder / "final" / "model.safetensors") for folder in (whole, broken))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_the_method_of_trl_that_logs_numbers_has_the_known_signature():
+    assert list(inspect.signature(GRPOTrainer._log_metric).parameters) == ["self", "name", "value"]
 
 
 class State:

@@ -4,7 +4,8 @@ A policy that is paid for repeating the knowledge, or punished for it, changes h
 completions of a batch or group, so they must not be used inside a reward, which sees the completions of its own process only.
 
 ====================== ================================================================================================
-:func:`copy_rate`      share of a text's runs of 4 words that the knowledge holds (:func:`medcore.metrics.copy_rate`)
+:func:`copy_rate`      share of a text's runs of 4 words that the knowledge holds; the metric of the same name of medcore for
+                       one pair of texts (after extractive coverage, Grusky et al. 2018, arXiv 1804.11283)
 :func:`distinct_n`     different n-grams / all n-grams of all texts (Li et al. 2016, arXiv 1510.03055)
 :func:`self_bleu`      mean BLEU of each text against all others as references (Zhu et al. 2018, arXiv 1802.01886)
 :func:`answer_entropy` entropy of the distribution of answers in bits, - sum p log2 p (Shannon 1948)
@@ -13,6 +14,7 @@ completions of a batch or group, so they must not be used inside a reward, which
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,14 +26,36 @@ from vrft_aug.parsing import answer_text, completion_text, think_text
 
 
 def copy_rate(text: str, knowledge: str, *, n: int = 4) -> float | None:
-    """Share of the runs of `n` words of `text` that occur in `knowledge`, None where either is too short to tell.
+    """Share of the runs of `n` words of `text` that occur in `knowledge`.
+
+    None where the text has fewer than `n` words or the knowledge has none. It is what :func:`medcore.metrics.copy_rate` gives for one pair,
+    without the cost of a metric, because it is logged for every completion.
 
     >>> copy_rate("I see white patches in both lungs", "white patches in both lungs")
     0.5
-    """
-    from medcore.metrics import copy_rate as metric
 
-    return metric(knowledge, text, n=n).value
+    Raises
+    ------
+    InputError
+        If `n` is less than 1.
+    """
+    known, said = _known_runs(knowledge, n), _runs(text, n)
+    return None if known is None or not said else sum(run in known for run in said) / len(said)
+
+
+def _runs(text: str, n: int) -> list[tuple[str, ...]]:
+    from medcore.metrics.text import words
+
+    if n < 1:
+        raise InputError("n", f"is {n}", "give at least 1")
+    tokens = words(text)
+    return list(zip(*(tokens[i:] for i in range(n)), strict=False))
+
+
+@functools.lru_cache(maxsize=64)
+def _known_runs(knowledge: str, n: int) -> frozenset[tuple[str, ...]] | None:
+    """The runs of a text that is compared with many others, None if it has no word."""
+    return frozenset(_runs(knowledge, n)) if _runs(knowledge, 1) else None
 
 
 def distinct_n(texts: Iterable[str], n: int = 2) -> float | None:
@@ -47,15 +71,8 @@ def distinct_n(texts: Iterable[str], n: int = 2) -> float | None:
     InputError
         If `n` is less than 1.
     """
-    from medcore.metrics.text import words
-
-    if n < 1:
-        raise InputError("n", f"is {n}", "give at least 1")
-    runs: Counter[tuple[str, ...]] = Counter()
-    for text in texts:
-        tokens = words(text)
-        runs.update(zip(*(tokens[i:] for i in range(n)), strict=False))
-    return len(runs) / runs.total() if runs else None
+    runs = [run for text in texts for run in _runs(text, n)]
+    return len(set(runs)) / len(runs) if runs else None
 
 
 def self_bleu(texts: Sequence[str], *, order: int = 4) -> float | None:
