@@ -105,6 +105,7 @@ def test_it_rises_only_when_every_condition_holds() -> None:
         (rule(), [0.5, 0.6, 0.7, 0.8, 0.8]),
         (rule(stop=0.75), [0.5, 0.6, 0.7, 0.75, 0.75]),
         (rule(stop=0.5), [0.5, 0.5]),
+        (rule(stop=0.5 + 1e-15), [0.5, 0.5 + 1e-15, 0.5 + 1e-15]),
         (TightenSettings(start=0.3, stop=0.6, step=0.1), [0.3, 0.4, 0.5, 0.6, 0.6]),
     ],
 )

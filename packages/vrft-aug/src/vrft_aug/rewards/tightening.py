@@ -54,7 +54,8 @@ class TightenSettings:
     @property
     def last_level(self) -> int:
         """How often the threshold can rise."""
-        return math.ceil(round((self.stop - self.start) / self.step, 9))
+        steps = math.ceil(round((self.stop - self.start) / self.step, 9))  # 0.3 to 0.6 by 0.1 is 3 steps, not 3.0000000000000004
+        return max(steps, int(self.stop > self.start))
 
     def threshold(self, level: int) -> float:
         """The threshold after `level` rises."""
