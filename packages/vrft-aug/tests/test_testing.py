@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from vrft_aug.testing import HOSTILE, check_reward
 
 class Good:
     """Length of the answer, capped."""
+
+    __name__ = "good"
 
     def __call__(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
         return [self.one(text) for text in map(str_of, completions)]
@@ -95,7 +98,23 @@ class Tied(Good):
         self.function = lambda: None  # cannot be pickled
 
 
-@pytest.mark.parametrize("reward", [Good(), Accuracy()])
+class Nameless(Good):
+    __name__ = ""
+
+
+class Generous(Good):
+    bounds = (0.0, 0.5)
+
+
+class Upside(Good):
+    bounds = (1.0, 0.0)
+
+
+class Signed(Good):
+    bounds = (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("reward", [Good(), Signed(), Accuracy()])
 def test_good_rewards_pass(reward: Any) -> None:
     check_reward(reward)
 
@@ -115,6 +134,10 @@ def test_good_rewards_pass(reward: Any) -> None:
         (Needs, "raises TypeError on an empty batch"),
         (Narrow, "raises TypeError on usual and hostile"),
         (TextOnly, "reads messages unlike text"),
+        (Nameless, "has no __name__"),
+        (lambda: functools.partial(Good()), "has no __name__"),
+        (Generous, r"outside of its bounds 0\.0 and 0\.5"),
+        (Upside, r"declares the bounds 1\.0 and 0\.0"),
     ],
 )
 def test_bad_rewards_are_found(make: Callable[[], Any], match: str) -> None:

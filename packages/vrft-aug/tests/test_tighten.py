@@ -10,8 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medcore.errors import ConfigError
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.rewards import BoxIou, Format, TightenSettings, guard
+from vrft_aug.rewards.guard import GuardSettings
 from vrft_aug.tighten import TightenThreshold, tightening_hooks
 
 NAN = float("nan")
@@ -78,6 +80,15 @@ def test_rewards_that_ask_for_it_bring_a_hook_with_their_place_and_name() -> Non
     assert (hook.column, hook.name, hook.schedule.settings) == (1, "places", RULE)
     assert tightening_hooks([plain])[0].name == "box_iou"
     assert tightening_hooks([guard(Format()), BoxIou(), lambda **_: [1.0]]) == []
+
+
+def test_a_reward_in_a_process_of_its_own_gets_the_rule_of_the_recipe() -> None:
+    apart = guard(BoxIou(tighten=RULE), "places", GuardSettings(isolate="always"))
+    assert tightening_hooks([apart]) == []
+    (hook,) = tightening_hooks([guard(Format()), apart], [None, {"start": 0.4}, {"start": 0.9}])
+    assert (hook.column, hook.name, hook.schedule.settings) == (1, "places", TightenSettings(start=0.4))
+    with pytest.raises(ConfigError, match="did you mean 'start'"):
+        tightening_hooks([apart], [{"strat": 0.4}])
 
 
 def test_it_is_offered_by_entry_point() -> None:

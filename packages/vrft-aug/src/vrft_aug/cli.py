@@ -208,6 +208,30 @@ def score(
     return facts
 
 
+@commandline.command(rewards, recipe=True)
+def audit(
+    run: Invocation,
+    recipe: RecipeFile,
+    samples: Annotated[int, typer.Option(help="Training rows of each stage that are attacked.")] = 64,
+    tolerance: Annotated[float, typer.Option(help="Excess passed over, as a share of right minus wrong.")] = 0.05,
+) -> dict[str, Any]:
+    """Attack the rewards of a recipe on its own data; exit code 8 if anything out-earns what it deserves."""
+    from medcore.errors import CheckFailedError
+    from vrft_aug.audit import AuditSettings, audit_recipe
+    from vrft_aug.recipe import load_recipe
+
+    found = audit_recipe(load_recipe(recipe, run.overrides), AuditSettings(samples=samples, tolerance=tolerance))
+    for stage in found:
+        run.say(f"\n{stage.name}: {stage.samples} rows; mean earned, and in brackets how much more than deserved")
+        run.table(["completion", *stage.rewards], stage.table())
+        run.say("\n".join(f"fault: {fault}" for fault in stage.faults) or "no attack out-earns what it deserves")
+    facts = {"stages": [stage.as_dict() for stage in found], "faults": sum(len(stage.faults) for stage in found)}
+    if facts["faults"]:
+        run.emit(facts)
+        raise CheckFailedError(f"rewards of {recipe}", f"have {facts['faults']} faults", "see the list, and change the rewards")
+    return facts
+
+
 knowledge = typer.Typer(help="Check texts that are injected into prompts.", no_args_is_help=True)
 app.add_typer(knowledge, name="knowledge")
 

@@ -75,9 +75,10 @@ SECONDS = 20.0
 def check_reward(reward: Any, *, completions: Sequence[str] = (), columns: Mapping[str, Sequence[Any]] | None = None) -> None:
     """Check what every reward must be, whatever it rewards.
 
-    It takes trl's keywords; returns one finite number or None for each completion; is deterministic; does not depend on the other samples
-    of the batch or on their order; does not change its input; survives missing and empty columns and hostile completions in reasonable
-    time; reads text and trl's messages alike; and can be pickled.
+    It has a ``__name__``, under which trl logs it; takes trl's keywords; returns one finite number or None for each completion, within its
+    ``bounds`` if it declares a smallest and a largest value; is deterministic; does not depend on the other samples of the batch or on
+    their order; does not change its input; survives missing and empty columns and hostile completions in reasonable time; reads text and
+    trl's messages alike; and can be pickled.
 
     Parameters
     ----------
@@ -93,6 +94,8 @@ def check_reward(reward: Any, *, completions: Sequence[str] = (), columns: Mappi
     AssertionError
         Naming what does not hold.
     """
+    name = getattr(reward, "__name__", None)
+    assert isinstance(name, str) and name.strip(), "the reward has no __name__, under which trl logs it"  # noqa: PT018, S101
     texts, rows = _cases(completions, columns or {})
     usual = range(len(texts) - len(HOSTILE) * len(_TASKS))
     values = _call(reward, texts, rows, "usual and hostile completions")
@@ -143,7 +146,20 @@ def _call(reward: Any, completions: Sequence[Any], rows: Sequence[Mapping[str, A
     for text, value in zip(completions, values, strict=True):
         fine = value is None or (isinstance(value, numbers.Real) and math.isfinite(value))
         assert fine, f"the reward returns {value!r} for {str(text)[:60]!r} on {what}, not a finite number or None"  # noqa: S101
+    _check_bounds(reward, completions, values)
     return values
+
+
+def _check_bounds(reward: Any, completions: Sequence[Any], values: Sequence[float | None]) -> None:
+    """Compare with the declared smallest and largest value."""
+    bounds = getattr(reward, "bounds", None)
+    if bounds is None:
+        return
+    low, high = bounds
+    assert low < high, f"the reward declares the bounds {low} and {high}"  # noqa: S101
+    for text, value in zip(completions, values, strict=True):
+        within = value is None or low <= value <= high
+        assert within, f"the reward returns {value} for {str(text)[:60]!r}, outside of its bounds {low} and {high}"  # noqa: S101
 
 
 def _check_same(first: Sequence[float | None], second: Sequence[float | None], problem: str) -> None:

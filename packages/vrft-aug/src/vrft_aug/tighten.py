@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from medcore.config import from_mapping
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.rewards.tightening import Tightening, TightenSettings
 
@@ -67,11 +69,21 @@ class TightenThreshold(RefinementHook):
         self.schedule.load_state_dict(state)
 
 
-def tightening_hooks(rewards: Sequence[Any]) -> list[TightenThreshold]:
-    """A hook for each of a stage's rewards, guarded or not, that has an attribute ``tighten`` with settings."""
+def tightening_hooks(rewards: Sequence[Any], options: Sequence[Any] = ()) -> list[TightenThreshold]:
+    """A hook for each of a stage's rewards that has a rising threshold.
+
+    Parameters
+    ----------
+    rewards
+        The rewards, guarded or not; one with an attribute ``tighten`` with settings gets a hook.
+    options
+        For each reward the settings that a recipe states, as plain values or None; used where the reward shows none.
+    """
     hooks = []
-    for column, reward in enumerate(rewards):
+    for column, (reward, stated) in enumerate(zip_longest(rewards, options[: len(rewards)])):
         settings = getattr(getattr(reward, "reward", reward), "tighten", None)
+        if settings is None and isinstance(stated, Mapping):
+            settings = from_mapping(TightenSettings, stated, "tighten")
         if isinstance(settings, TightenSettings):
             hooks.append(TightenThreshold(column, settings, str(getattr(reward, "__name__", f"reward {column}"))))
     return hooks

@@ -22,6 +22,7 @@ from medcore.errors import ConfigError, NumericalError
 from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings
+from vrft_aug.sharing import SharedRows, share_preprocessing
 from vrft_aug.tighten import tightening_hooks
 
 _LOG = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             )
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
-        """Rewards of all processes, (completions, rewards); NaN where a reward does not apply.
+        """Rewards of all processes, (completions, rewards); NaN where a reward does not apply to a whole group.
 
         Raises
         ------
@@ -66,7 +67,7 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             rewards = _same_shape(hook, "transform_rewards", rewards, self.state)
             for name, value in hook.metrics().items():
                 self._log_metric(name, float(value))
-        return rewards
+        return without_favour(rewards, self.num_generations if self.model.training else self.num_generations_eval)
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         """The trl batch of completions with the hooks' advantages."""
@@ -74,6 +75,26 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
         for hook in self.hooks:
             output["advantages"] = _same_shape(hook, "transform_advantages", output["advantages"], self.state)
         return output
+
+
+def without_favour(rewards: torch.Tensor, group: int) -> torch.Tensor:
+    """Put the mean of its group in place of a single missing reward.
+
+    trl adds up what there is, so that a completion one of whose rewards is missing would look worse than its group for no fault of its own
+    (or better, where the reward punishes). The mean neither favours nor punishes it. Completions without any reward stay without one, which
+    trl leaves out, and so do groups to which a reward does not apply.
+
+    Parameters
+    ----------
+    rewards
+        (completion, reward), completions of one prompt in a row, NaN where there is none.
+    group
+        Completions of one prompt.
+    """
+    groups = rewards.view(-1, group, rewards.shape[1])
+    unscored = torch.isnan(groups).all(dim=2, keepdim=True)
+    filled = torch.where(torch.isnan(groups) & ~unscored, torch.nanmean(groups, dim=1, keepdim=True), groups)
+    return filled.view_as(rewards)
 
 
 def _same_shape(hook: RefinementHook, method: str, values: torch.Tensor, state: Any) -> torch.Tensor:
@@ -175,6 +196,7 @@ def build_trainer(
     start: str | Path,
     hooks: Sequence[RefinementHook] = (),
     callbacks: Iterable[TrainerCallback] = (),
+    share: bool = True,
 ) -> AugmentedGRPOTrainer:
     """A trainer for one stage whose KL reference is the one the recipe names.
 
@@ -190,6 +212,8 @@ def build_trainer(
         Random seed.
     base, start
         Where the run's first policy and this stage's first policy lie: the possible KL references.
+    share
+        Decode and preprocess each image once (:mod:`vrft_aug.sharing`); without it, as often as trl does.
 
     Raises
     ------
@@ -203,7 +227,9 @@ def build_trainer(
         # trl loads the reference from the path in the config, whatever weights the model has in memory.
         model.config._name_or_path = str(base if stage.kl_reference == "base" else start)  # noqa: SLF001
     keep = stage.grpo.get("save_total_limit") or 2
-    hooks = [*tightening_hooks(rewards), *hooks]
+    # A reward in a process of its own does not show its settings; the recipe does.
+    rising = [r.options.get("tighten") if r.name == "box_iou" else None for r in stage.rewards]
+    hooks = [*tightening_hooks(rewards, rising), *hooks]
     trainer = AugmentedGRPOTrainer(
         model=model,
         reward_funcs=list(rewards),
@@ -213,6 +239,9 @@ def build_trainer(
         callbacks=[HookStates(hooks), PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
         hooks=hooks,
     )
+    if share:
+        trainer.train_dataset = SharedRows(rows)  # trl's constructor takes only what is a datasets.Dataset
+        share_preprocessing(processor)
     for printer in (PrinterCallback, ProgressCallback):  # both write to standard output
         trainer.remove_callback(printer)
     if stage.kl_reference == "base" and isinstance(model, PeftModel) and "ref" in model.peft_config:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vrft_aug.parsing import parse_boxes, parse_grade, parse_label, read_label
-from vrft_aug.rewards import Accuracy, BoxIou, Format, MultiGradeFuzzy, Recitation, TightenSettings, guard
+from vrft_aug.rewards import Accuracy, BoxIou, Calibration, Format, Length, MultiGradeFuzzy, Recitation, TightenSettings, guard
 
 pytestmark = pytest.mark.property
 
@@ -64,11 +64,18 @@ ROW: dict[str, Any] = {
     "boxes": [[1.0, 2.0, 30.0, 40.0]],
     "image_size": [64, 48],
     "knowledge": "normal: clear lungs",
+    "labels": ["normal"],
+    "value": 2.5,
 }
 REWARDS = [
     Format(),
     Format(think=False, strict=False),
     Accuracy(negative="normal"),
+    Accuracy(form="any", beta=2.0, tolerance=0.1, fade=0.5, relative=True),
+    Calibration(negative="normal", abstain_below=0.3),
+    Calibration(score="log", form="line"),
+    Length(low=3, high=9),
+    Length(unit="characters"),
     MultiGradeFuzzy(under=0.5),
     Recitation(),
     Recitation(similarity="chrf"),

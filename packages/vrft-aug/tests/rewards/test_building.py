@@ -15,7 +15,9 @@ from vrft_aug.rewards import (
     REGISTRY,
     Accuracy,
     BoxIou,
+    Calibration,
     Format,
+    Length,
     MultiGradeFuzzy,
     Recitation,
     RewardSettings,
@@ -27,7 +29,9 @@ from vrft_aug.rewards.building import describe_rewards
 BUILT_IN = {
     "accuracy": Accuracy,
     "box_iou": BoxIou,
+    "calibration": Calibration,
     "format": Format,
+    "length": Length,
     "multi_grade_fuzzy": MultiGradeFuzzy,
     "recitation": Recitation,
 }

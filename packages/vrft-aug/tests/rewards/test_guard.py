@@ -59,12 +59,26 @@ def test_only_the_sample_at_fault_goes_unjudged(value: Any, reason: str, caplog:
     assert "secret" not in caplog.text
 
 
-def test_failures_add_up_and_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_failures_add_up_and_the_first_of_a_kind_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     reward = guard(Scripted({"bad": float("nan")}))
     for _ in range(3):
         assert reward(prompts=["", ""], completions=["bad", "bad"]) == [None, None]
     assert dict(reward.failures) == {"not finite": 6}
-    assert len(caplog.records) == 1
+    assert reward.total == 6
+    assert len(caplog.records) == 3
+
+
+def test_a_reward_that_tells_nothing_apart_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    reward = guard(Scripted({"a": 0.5, "b": 1.0}))
+    for _ in range(19):
+        reward(prompts=["", ""], completions=["a", "a"])
+    reward(prompts=["", ""], completions=["a", "b"])
+    assert not caplog.records
+    for _ in range(45):
+        reward(prompts=["", ""], completions=["a", "a"])
+    assert [r.getMessage() for r in caplog.records] == [
+        "the reward Scripted gave all completions the same value, 20 batches in a row"
+    ]
 
 
 def test_numbers_of_any_library_become_floats() -> None:

@@ -16,7 +16,7 @@ from vrft_aug.data import load_rows
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.models import known_deprecations, load_policy, save_policy
 from vrft_aug.recipe import LoraSettings, ModelSettings
-from vrft_aug.trainer import AugmentedGRPOTrainer, build_trainer, grpo_arguments
+from vrft_aug.trainer import AugmentedGRPOTrainer, build_trainer, grpo_arguments, without_favour
 
 
 @pytest.fixture
@@ -103,6 +103,37 @@ def test_rewards_that_do_not_apply_leave_the_others(build):
     output = step(build([partly, by_position]))
     assert torch.isfinite(output["advantages"]).all()
     assert output["advantages"].abs().sum() > 0
+
+
+def test_a_missing_reward_neither_favours_nor_punishes():
+    nan = float("nan")
+    rewards = torch.tensor([[1.0, 0.5], [nan, 0.5], [0.0, 0.5], [nan, nan], [2.0, nan], [3.0, nan], [nan, nan], [4.0, nan]])
+    found = without_favour(rewards, 4)
+    expected = [[1.0, 0.5], [0.5, 0.5], [0.0, 0.5], [nan, nan], [2.0, nan], [3.0, nan], [nan, nan], [4.0, nan]]
+    torch.testing.assert_close(found, torch.tensor(expected), equal_nan=True)
+
+
+class FailsOnce:
+    """The position in its group as a reward; sample 1 gets the value told."""
+
+    __name__ = "position"
+
+    def __init__(self, how):
+        self.how = how
+
+    def __call__(self, prompts, completions, **columns):
+        values = [float(i % 4) for i in range(len(completions))]
+        values[1] = self.how
+        return values
+
+
+def test_a_failed_sample_is_an_average_one_to_the_trainer(build):
+    # The sums of a group are 0, 1 + 1, 2, 3 + 1; of 0, -, 2, 3 the failed one counts as the mean of the others.
+    sums = torch.tensor([[0.0, 2.0, 2.0, 4.0]] * 3 + [[0.0, 5 / 3 + 1, 2.0, 4.0]])
+    expected = (sums - sums.mean(1, keepdim=True)) / (sums.std(1, keepdim=True) + 1e-4)
+    for how in (float("nan"), float("inf"), None):
+        found = step(build([FailsOnce(how), by_position]))["advantages"]  # trl has shuffled them
+        torch.testing.assert_close(found.sort().values, expected.flatten().sort().values)
 
 
 def test_completions_never_reach_the_log(build, caplog):

@@ -17,6 +17,12 @@ from medcore.plugins import Registry
 REGISTRY = Registry(group="vrft_aug.rewards", kind="reward")
 """Installed rewards by name."""
 
+COLUMNS = (
+    *("sample_id", "subject", "task", "label", "classes", "grade", "num_grades", "boxes", "image_size", "box_frame", "knowledge"),
+    *("image", "completion_ids", "trainer_state", "log_extra", "log_metric"),
+)
+"""What a reward is given by name beside prompts and completions: the columns of :mod:`vrft_aug.data`, then what trl adds."""
+
 Completions = Sequence[Any]
 
 

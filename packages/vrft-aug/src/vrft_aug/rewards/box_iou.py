@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from medcore.errors import ConfigError, InputError
 from vrft_aug import coordinates as units
@@ -39,6 +39,9 @@ class BoxIou:
     >>> reward(prompts=[""], completions=["<answer>[0, 0, 10, 5]</answer>"], boxes=[[[0, 0, 10, 10]]], image_size=[[64, 64]])
     [0.5]
     """
+
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """Smallest and largest value."""
 
     coordinates: str | None = None
     """Units of the stated boxes (:mod:`vrft_aug.coordinates`): ``rel1000``, ``rel1``, ``resized``, ``original``, ...; by default the column

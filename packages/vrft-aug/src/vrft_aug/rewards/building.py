@@ -10,8 +10,9 @@ from typing import Any
 
 from medcore.config import from_mapping, parse_yaml, to_mapping
 from medcore.errors import ConfigError
-from vrft_aug.rewards.base import REGISTRY, Reward
+from vrft_aug.rewards.base import COLUMNS, REGISTRY, Reward
 from vrft_aug.rewards.guard import GuardedReward, guard
+from vrft_aug.rewards.isolation import IsolatedReward
 from vrft_aug.rewards.settings import RewardSettings
 
 _KEY = re.compile(r"(?:^|,)\s*([A-Za-z_]\w*)\s*=")
@@ -28,6 +29,24 @@ def build_reward(settings: RewardSettings) -> GuardedReward:
     ConfigError
         If the name is unknown, an option is unknown or wrong, or the object is no reward.
     """
+    reward: Reward | IsolatedReward = make_reward(settings)
+    watch = settings.guard
+    ours = type(reward).__module__.startswith("vrft_aug.")
+    if watch.isolate == "always" or (watch.isolate == "auto" and not ours):
+        reward = IsolatedReward.made_by(
+            functools.partial(make_reward, settings), settings.shown, watch.seconds, watch.workers, watch.memory_gb
+        )
+    return guard(reward, settings.shown, watch)
+
+
+def make_reward(settings: RewardSettings) -> Reward:
+    """The reward itself, not guarded.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`build_reward`.
+    """
     what = f"reward {settings.name}"
     target = REGISTRY.load(settings.name)
     if isinstance(target, type) and dataclasses.is_dataclass(target):
@@ -38,7 +57,7 @@ def build_reward(settings: RewardSettings) -> GuardedReward:
         raise ConfigError(what, f"takes no options, got {', '.join(settings.options)}", "remove them")
     else:
         reward = target
-    return guard(_checked(reward, what), settings.shown)
+    return _checked(reward, what)
 
 
 def _with_options(target: Any, options: dict[str, Any], what: str) -> Any:
@@ -59,9 +78,10 @@ def _checked(reward: Any, what: str) -> Reward:
     if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__):
         raise ConfigError(what, "is asynchronous", "write it as an ordinary function")
     try:
-        inspect.signature(reward).bind(prompts=[], completions=[], completion_ids=[], trainer_state=None, label=[])
+        inspect.signature(reward).bind(**dict.fromkeys(("prompts", "completions", *COLUMNS)))
     except TypeError as error:
-        raise ConfigError(what, f"cannot be called like a reward ({error})", "take prompts, completions and **columns") from error
+        known = f"take prompts, completions and **columns, of which there are {', '.join(COLUMNS)}"
+        raise ConfigError(what, f"cannot be called like a reward ({error})", known) from error
     except ValueError:  # no signature to look at, a callable of an extension module
         pass
     return reward  # type: ignore[no-any-return]

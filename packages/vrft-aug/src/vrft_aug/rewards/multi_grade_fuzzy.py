@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from medcore.errors import ConfigError
-from vrft_aug.parsing import read_grade
+from vrft_aug.parsing import AnswerForm, check_form, read_grade
 from vrft_aug.rewards.accuracy import scale
 from vrft_aug.rewards.base import samples
 
@@ -45,6 +45,9 @@ class MultiGradeFuzzy:
     [1.0, 0.25, 0.125, 0.0]
     """
 
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """Smallest and largest value."""
+
     kernel: Literal["geometric", "gaussian", "linear", "quadratic", "table"] = "geometric"
     """Shape of the credit."""
     base: float = 0.25
@@ -61,8 +64,13 @@ class MultiGradeFuzzy:
     """Factor for a stated grade above the truth."""
     cutoff: int | None = None
     """Distances above this earn nothing."""
+    synonyms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further names of grades."""
+    form: AnswerForm = "tags"
+    """Where the answer stands, see :mod:`vrft_aug.parsing.tags`."""
 
     def __post_init__(self) -> None:
+        check_form(self.form)
         what = "multi_grade_fuzzy"
         if not 0 <= self.base < 1:
             raise ConfigError(f"{what}.base", f"is {self.base}", "give a number of at least 0 and below 1")
@@ -114,5 +122,5 @@ class MultiGradeFuzzy:
         total = grades if isinstance(grades, int) else len(grades)
         if grade not in range(total):
             return None
-        stated = read_grade(completion, grades)
+        stated = read_grade(completion, grades, self.synonyms, form=self.form)
         return 0.0 if stated is None else self.credit(stated, int(grade), total)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from medcore.errors import ConfigError
 from vrft_aug.parsing import answer_text, completion_text, think_text
@@ -39,6 +39,9 @@ class Recitation:
     >>> reward(prompts=[""] * 2, completions=texts, knowledge=["white patches"] * 2)
     [1.0, 0.0]
     """
+
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    """Smallest and largest value."""
 
     similarity: Literal["bleu", "rouge_l", "chrf", "token_f1"] = "bleu"
     """``bleu``: n-gram precision of the text (the paper's); the others are those of :mod:`medcore.metrics.text`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medcore.errors import ConfigError
+from vrft_aug.rewards.guard import GuardSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class RewardSettings:
     """Parameters of the reward."""
     label: str | None = None
     """Name in logs and tables, by default `name`; needed when one reward is used twice."""
+    guard: GuardSettings = field(default_factory=GuardSettings)
+    """How it is watched."""
 
     def __post_init__(self) -> None:
         if not self.name.strip():

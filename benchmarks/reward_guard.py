@@ -1,0 +1,173 @@
+"""Misbehaving rewards in real steps of the trainer: what happens to the advantages, and what it costs, beside trl without the guard."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from _results import publish
+
+from medcore.config import from_mapping
+from vrft_aug.data import load_rows
+from vrft_aug.models import build_tiny_model, known_deprecations, load_policy, prepare
+from vrft_aug.recipe import ModelSettings, Recipe
+from vrft_aug.rewards import RewardSettings, build_reward
+from vrft_aug.rewards.guard import GuardSettings
+from vrft_aug.trainer import build_trainer
+
+TESTS = Path(__file__).resolve().parents[1] / "packages" / "vrft-aug" / "tests" / "rewards"
+SEED, ROUNDS, SECONDS = 0, 5, 2.0
+RECIPE: dict[str, Any] = {
+    "model": {"path": "tiny"},
+    "stages": [
+        {
+            "name": "reasoning",
+            "task": "grading",
+            "data": {"kind": "drawn-grades", "train": 48, "held_out": 24, "options": {"num_grades": 4, "sign": "fluid"}},
+            "prompts": {"style": "short"},
+            "rewards": [{"name": "accuracy"}, {"name": "format"}],
+            "grpo": {"max_steps": 4, "num_generations": 8, "per_device_train_batch_size": 64, "max_completion_length": 24},
+        }
+    ],
+}
+KINDS = {
+    "all_equal": "behaves (0.25 for all)",
+    "raises": "raises",
+    "wrong_length": "returns a value too many",
+    "scalar": "returns a number, no list",
+    "nan": "NaN",
+    "infinite": "infinite",
+    "text": "a string",
+    "elsewhere": "a tensor on a device without data",
+    "exits": "calls sys.exit",
+    "exits_hard": "ends the process",
+    "forks": "forks",
+    "sleeps": "sleeps for an hour",
+    "allocates": "allocates 10 GB",
+    "prints": "prints and raises a patient's name",
+    "looks_up_a_column": "needs a column that is not there",
+}
+HARMFUL = ("exits", "exits_hard", "forks", "sleeps", "allocates")
+"""Not tried without the guard: they would end, copy or stop this program."""
+
+
+class Marked:
+    """Hands completions on, the second one as ``bad``, which is what the misbehaving rewards wait for."""
+
+    __name__ = "marked"
+
+    def __init__(self, reward: Any) -> None:
+        self.reward = reward
+
+    def __call__(self, prompts: Any, completions: Any, **columns: Any) -> Any:
+        """What the reward returns."""
+        return self.reward(prompts=prompts, completions=[completions[0], "bad", *completions[2:]], **columns)
+
+
+def by_position(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+    """A reward that behaves and tells completions apart."""
+    del prompts, columns
+    return [float(i % 8) for i in range(len(completions))]
+
+
+def step(trainer: Any, reward: Any) -> tuple[torch.Tensor, float]:
+    """Advantages (sorted: trl shuffles them) of a generated and scored batch, and seconds of a whole step."""
+    trainer.reward_funcs[1] = Marked(reward)
+    trainer._buffered_inputs, trainer._step = None, 0  # noqa: SLF001
+    trainer.model.train()
+    with known_deprecations():
+        batch = next(iter(trainer.get_train_dataloader()))
+        start = time.perf_counter()
+        inputs = trainer._prepare_inputs(batch)  # noqa: SLF001
+        trainer.compute_loss(trainer.model, inputs).backward()
+        took = time.perf_counter() - start
+        trainer.model.zero_grad()
+    return inputs["advantages"].sort().values, took
+
+
+def tell(found: torch.Tensor, expected: torch.Tensor) -> str:
+    """What happened to the advantages, in words."""
+    if not torch.isfinite(found).all():
+        return f"{int((~torch.isfinite(found)).sum())} of {len(found)} not finite"
+    changed = int((~torch.isclose(found, expected, atol=1e-5)).sum())
+    largest = f", the largest {found.abs().max():.2g}" if found.abs().max() > 10 else ""
+    return f"{changed} of {len(found)} changed{largest}" if changed else "as if it behaved"
+
+
+def without(trainer: Any, name: str, expected: torch.Tensor) -> str:
+    """What trl alone makes of it."""
+    import importlib
+
+    from trl import GRPOTrainer
+
+    from vrft_aug.trainer import AugmentedGRPOTrainer
+
+    if name in HARMFUL:
+        return "not tried"
+    own = AugmentedGRPOTrainer._calculate_rewards  # noqa: SLF001
+    AugmentedGRPOTrainer._calculate_rewards = GRPOTrainer._calculate_rewards  # type: ignore[method-assign]  # noqa: SLF001
+    try:
+        return tell(step(trainer, getattr(importlib.import_module("misbehaving"), name))[0], expected)
+    except Exception as error:  # noqa: BLE001 - that is what is asked
+        return f"ends the run ({type(error).__name__})"
+    finally:
+        AugmentedGRPOTrainer._calculate_rewards = own  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def main() -> None:
+    """Try each of them in steps of the tiny model."""
+    prepare()
+    sys.path.insert(0, str(TESTS))
+    rows: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        stage = from_mapping(Recipe, RECIPE, "recipe").stages[0]
+        data = load_rows(stage, part="train")
+        texts = [str(m["content"]) for row in data.remove_columns("image") for m in row["prompt"]]
+        build_tiny_model(Path(folder) / "tiny", texts, seed=SEED)
+        policy, processor = load_policy(ModelSettings(), Path(folder) / "tiny")
+        with known_deprecations():
+            places = {"base": Path(folder) / "tiny", "start": Path(folder) / "tiny"}
+            trainer = build_trainer(
+                stage, policy, processor, data, [by_position, Marked(by_position)], Path(folder), seed=SEED, **places
+            )
+        trainer.current_gradient_accumulation_steps = 1  # what its training loop sets
+        plain = build_reward(RewardSettings(name="misbehaving:all_equal", guard=GuardSettings(isolate="never")))
+        step(trainer, plain)
+        base = statistics.median(step(trainer, plain)[1] for _ in range(ROUNDS))
+        expected = step(trainer, plain)[0]
+        for name, meaning in KINDS.items():
+            watch = GuardSettings(seconds=30.0 if name == "elsewhere" else SECONDS, memory_gb=4.0, budget=1.0)
+            reward = build_reward(RewardSettings(name=f"misbehaving:{name}", guard=watch))
+            found, first = step(trainer, reward)
+            times = [step(trainer, reward)[1] for _ in range(1 if name == "sleeps" else ROUNDS)]
+            reward.close()
+            failed = ", ".join(f"{k} {v // (len(times) + 1)}" for k, v in reward.failures.items())
+            lost = statistics.median(times) - base
+            rows.append(
+                [
+                    meaning,
+                    failed or "-",
+                    tell(found, expected),
+                    f"{first - base:.2f}",
+                    f"{lost:.2f}",
+                    without(trainer, name, expected),
+                ]
+            )
+    note = (
+        "64 completions of the tiny model a step, in groups of 8; the reward misbehaves on one of them, beside another one that behaves. "
+        f"Failed: completions a step. A step without a process of its own takes {base:.2f} s (median of {ROUNDS}); seconds beyond it "
+        f"in the first step (which starts the process) and later (median of {ROUNDS}; of one where it sleeps). The limit of time is "
+        f"{SECONDS:g} s here (30 s where the reward imports torch), that of memory 4 GB. Asynchronous rewards, rewards with a required "
+        "parameter that is no column and, where they have to be sent, closures are refused before training. The last column is trl alone."
+    )
+    columns = ["the reward ...", "failed", "advantages", "first step [s]", "later steps [s]", "trl alone: advantages"]
+    publish("reward_guard", "Misbehaving rewards", columns, rows, seed=SEED, note=note)
+
+
+if __name__ == "__main__":
+    main()
