@@ -88,6 +88,41 @@ def test_rewards_score(run_cli: Run, tmp_path: Path) -> None:
     refused(run_cli("rewards", "score", file, "--reward", "format"), 2, "line 2")
 
 
+def test_rewards_score_with_several_rewards(run_cli: Run, tmp_path: Path) -> None:
+    file, table = tmp_path / "x.jsonl", tmp_path / "x.csv"
+    file.write_text(
+        '{"completion": "<think>t</think><answer>b</answer>", "label": "b", "classes": ["a", "b"]}\n{"completion": "b"}\n'
+    )
+    asked = ("rewards", "score", file, "--reward", "accuracy", "--reward", "format", "-o", table)
+    assert run_cli(*asked, "--dry-run").stdout == f"would judge {file} by accuracy, format and write {table}\n"
+    assert not table.exists()
+    shown = run_cli(*asked)
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[:3] == ["1\t1\t1", "2\t-\t0", "accuracy: mean 1 of 1 judged, 1 not judged"]
+    assert table.read_text() == "line,sample_id,accuracy,format\n1,,1.0,1.0\n2,,,0.0\n"
+    refused(run_cli(*asked), 3, "exists already")
+    assert run_cli(*asked, "--force").returncode == 0
+    file.write_text('{"completion": "x", "grade": NaN}\n')
+    refused(run_cli("rewards", "score", file, "--reward", "format"), 2, "line 1", "NaN")
+
+
+def test_rescore_needs_a_run(run_cli: Run, tmp_path: Path) -> None:
+    refused(run_cli("rescore", tmp_path), 2, "is not the folder of a run")
+    refused(run_cli("rescore", tmp_path, "--weights", "format"), 2, "name=number")
+    refused(run_cli("rescore", tmp_path, "-o", tmp_path), 3, "exists already")
+    assert run_cli("rescore", tmp_path, "--dry-run").stdout == f"would judge the completions of {tmp_path} again\n"
+
+
+def test_preflight_says_what_it_would_do(run_cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    assert run_cli("init", "-o", path).returncode == 0
+    shown = run_cli("preflight", path, "-n", 4, "--dry-run", "-o", tmp_path / "x.json")
+    assert shown.stdout.startswith("would sample 8 completions of 4 images for ")
+    assert not (tmp_path / "x.json").exists()
+    refused(run_cli("preflight", path, "--policy", tmp_path / "none"), 2, "is not a folder")
+    refused(run_cli("preflight", path, "-k", 1), 2, "--samples")
+
+
 def test_help_loads_no_heavy_library() -> None:
     import sys
 

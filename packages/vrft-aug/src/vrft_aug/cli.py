@@ -118,6 +118,88 @@ def evaluate(
     return {"checkpoint": str(checkpoint), "evaluations": [r.as_dict() for r in results]}
 
 
+@commandline.command(app, writes=True)
+def rescore(
+    run: Invocation,
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    weights: Annotated[str | None, typer.Option(help="Other weights: name=number,... with the rewards' names in logs.")] = None,
+    reward: Annotated[list[str] | None, typer.Option(help="Other rewards than the run's, NAME[:key=value,...]; repeat it.")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help="A stage; by default all of them. Repeat it for several.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for a page, figures and tables.")] = None,
+) -> dict[str, Any]:
+    """Judge the completions of a run again: whether the logged rewards are reproduced, and what other weights change."""
+    from medcore.atomic import check_writable
+    from medcore.errors import CheckFailedError
+    from medcore.provenance import RunRecord
+    from vrft_aug import rescoring
+    from vrft_aug.rewards.scoring import parse_specs
+
+    if output is not None:
+        check_writable(output, force=run.force)
+    if run.dry_run:
+        run.say(f"would judge the completions of {folder} again" + ("" if output is None else f" and write {output}"))
+        return {"run": str(folder), "output": None if output is None else str(output)}
+    found = rescoring.rescore(
+        folder, weights=rescoring.parse_weights(weights), rewards=parse_specs(reward or []), stages=stage or []
+    )
+    facts = [judged.as_dict() for judged in found]
+    _show_rescored(run, facts)
+    if output is not None:
+        from vrft_aug.rescore_page import write_rescored
+
+        record = RunRecord(command="vrft-aug rescore", settings={"run": str(folder), "weights": weights, "reward": reward})
+        write_rescored(output, found, record, force=run.force)
+        run.say(f"page {output / 'rescore.html'}")
+    result = {"run": str(folder), "output": None if output is None else str(output), "stages": facts}
+    wrong = [f["name"] for f in facts if f["reproduced"] is False]
+    if wrong:
+        run.emit(result)
+        raise CheckFailedError(f"run {folder}", f"is not reproduced in {', '.join(wrong)}", "see the table of its rewards")
+    return result
+
+
+@commandline.command(app, writes=True, recipe=True)
+def preflight(
+    run: Invocation,
+    recipe: RecipeFile,
+    policy: Annotated[
+        Path | None, typer.Option(help="Folder of a policy, instead of the recipe's model without warm start.")
+    ] = None,
+    images: Annotated[int, typer.Option("-n", "--images", min=2, help="Training images of each stage.")] = 64,
+    samples: Annotated[int, typer.Option("-k", "--samples", min=2, help="Completions of each image, the K of Pass@K.")] = 8,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON file for figures and verdicts.")] = None,
+) -> dict[str, Any]:
+    """Say for each stage, before training: RL, SFT first, or fix the reward. Exit code 8 unless all are ready for RL."""
+    from medcore.atomic import check_writable, write_json
+    from medcore.errors import CheckFailedError
+    from vrft_aug.recipe import load_recipe
+
+    wanted = load_recipe(recipe, run.overrides)
+    names = [s.name for s in wanted.stages]
+    if output is not None:
+        check_writable(output, force=run.force)
+    if run.dry_run:
+        run.say(f"would sample {samples} completions of {images} images for {', '.join(names)}")
+        return {"stages": names, "images": images, "samples": samples}
+    with _quiet_libraries():
+        from vrft_aug import preflight as checks
+
+        settings = checks.PreflightSettings(images=images, samples=samples)
+        found = checks.preflight(wanted, settings, policy=policy, say=run.say)
+    thresholds = checks.Thresholds()
+    verdicts = [checks.judge_figures(f, thresholds) for f in found]
+    for figures, verdict in zip(found, verdicts, strict=True):
+        run.say("\n" + "\n".join(checks.lines(figures, verdict)))
+    facts = {"policy": str(policy or wanted.model.path), **checks.as_facts(found, thresholds)}
+    if output is not None:
+        write_json(output, facts, force=run.force)
+    unready = [f"{name} ({v.advice})" for name, v in zip(names, verdicts, strict=True) if v.advice != "RL"]
+    if unready:
+        run.emit(facts)
+        raise CheckFailedError("preflight", f"does not advise RL for {', '.join(unready)}", "see the reasons")
+    return facts
+
+
 @commandline.command(app, writes=True, seeded=True)
 def demo(
     run: Invocation,
@@ -168,6 +250,25 @@ def _show_result(run: Invocation, found: Any) -> None:
     run.say(f"{found.name}: {shown} ({len(found.predictions)} held-out images)")
 
 
+def _show_rescored(run: Invocation, stages: list[dict[str, Any]]) -> None:
+    """A table of rewards for each stage, and whether they came out again."""
+    from vrft_aug.rescoring import verdict
+
+    for facts in stages:
+        run.say(f"{facts['name']}: {facts['completions']} completions, {facts['rounds']} rounds")
+        rows = [
+            (name, *(_shown(r.get(key)) for key in ("weight", "logged_weight", "mean", "judged", "not_judged", "different")))
+            for name, r in facts["rewards"].items()
+        ]
+        run.table(["reward", "weight", "logged weight", "mean", "judged", "not judged", "not as logged"], rows)
+        run.say(f"{facts['advantages_with_another_sign']:.1%} of the advantages have another sign than in the run")
+        run.say(f"{verdict(facts)[1]}\n")
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else format(value, ".4g")
+
+
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
     """Telemetry off before the first heavy import, and whatever libraries print on standard error: it is for results only."""
@@ -191,20 +292,32 @@ def list_rewards(run: Invocation) -> dict[str, Any]:
     return {"rewards": found}
 
 
-@commandline.command(rewards)
+@commandline.command(rewards, writes=True)
 def score(
     run: Invocation,
-    file: Annotated[Path, typer.Argument(help="JSON lines, each with 'completion' and the columns the reward needs.")],
-    reward: Annotated[str, typer.Option(help="NAME[:key=value,...], for example multi_grade_fuzzy:kernel=linear.")],
+    file: Annotated[Path, typer.Argument(help="JSON lines with 'completion' and the columns the rewards need, or trl's parquet.")],
+    reward: Annotated[
+        list[str], typer.Option(help="NAME[:key=value,...], for example multi_grade_fuzzy:kernel=linear; repeat it.")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV file for the table.")] = None,
 ) -> dict[str, Any]:
     """Say what completions in a file earn."""
-    from vrft_aug.rewards.scoring import score_file
+    from medcore.atomic import check_writable
+    from vrft_aug.rewards.scoring import score_file, write_scores
 
+    if output is not None:
+        check_writable(output, force=run.force)
+    if run.dry_run:
+        run.say(f"would judge {file} by {', '.join(reward)}" + ("" if output is None else f" and write {output}"))
+        return {"file": str(file), "output": None if output is None else str(output)}
     facts = score_file(file, reward)
-    for number, value in enumerate(facts["scores"], start=1):
-        run.say(f"{number}\t{'-' if value is None else format(value, 'g')}")
-    mean = "-" if facts["mean"] is None else format(facts["mean"], ".4g")
-    run.say(f"{facts['reward']}: mean {mean} of {facts['judged']} judged, {facts['not_judged']} not judged")
+    for number, *values in zip(facts["lines"], *(found["scores"] for found in facts["rewards"]), strict=True):
+        run.say("\t".join([str(number), *("-" if value is None else format(value, "g") for value in values)]))
+    for found in facts["rewards"]:
+        run.say(f"{found['reward']}: mean {_shown(found['mean'])} of {found['judged']} judged, {found['not_judged']} not judged")
+    if output is not None:
+        write_scores(output, facts, force=run.force)
+        run.say(f"table {output}")
     return facts
 
 

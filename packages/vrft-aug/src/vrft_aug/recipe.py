@@ -149,6 +149,10 @@ class StageSettings:
     """What the policy is kept near: the model the run began with, the policy at the start of this stage, or nothing."""
     grpo: dict[str, Any] = field(default_factory=dict)
     """Fields of trl's GRPOConfig, handed over as they are."""
+    log_completions: bool = True
+    """Keep every completion with its rewards in the run's folder, for ``vrft-aug rescore``."""
+    log_limit: int = 1_000_000
+    """Most completions that are kept."""
 
     def __post_init__(self) -> None:
         what = f"stage {self.name}"
@@ -162,6 +166,8 @@ class StageSettings:
             )
         if self.data.keep_empty and self.task != "localisation":
             raise ConfigError(what, f"keeps images without boxes in a {self.task} task", "remove keep_empty")
+        if self.log_limit < 1:
+            raise ConfigError(f"{what}: log_limit", f"is {self.log_limit}", "give at least 1, or log_completions: false")
         self._check_rewards(what)
         self._check_grpo(what)
 

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from medcore.config import unknown_key
 from medcore.errors import ConfigError, NumericalError
+from vrft_aug.advantages import without_favour
 from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints
+from vrft_aug.completions import FOLDER, IMAGES, CompletionLog, Round, TableFacts
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings
 from vrft_aug.sharing import SharedRows, share_preprocessing
@@ -40,6 +43,8 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
 
     def __init__(self, *args: Any, hooks: Sequence[RefinementHook] = (), **kwargs: Any) -> None:
         self.hooks = tuple(hooks)
+        self.completion_log: CompletionLog | None = None
+        self.judged: Any = None  # completions, their tokens and raw rewards of the round that is under way
         super().__init__(*args, **kwargs)
         twice = {name for name in self.reward_func_names if self.reward_func_names.count(name) > 1}
         if twice:
@@ -59,6 +64,7 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         # An infinite reward turns its whole group's advantages into NaN; it counts as "no reward".
         rewards = torch.where(torch.isfinite(rewards), rewards, torch.full_like(rewards, torch.nan))
+        self.judged = completions, completion_ids_list, rewards
         if torch.isnan(rewards).all():
             step = self.state.global_step
             problem = f"none of the {len(rewards)} completions of step {step} got a finite reward from {', '.join(self.reward_func_names)}"
@@ -67,34 +73,39 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             rewards = _same_shape(hook, "transform_rewards", rewards, self.state)
             for name, value in hook.metrics().items():
                 self._log_metric(name, float(value))
-        return without_favour(rewards, self.num_generations if self.model.training else self.num_generations_eval)
+        group = self.num_generations if self.model.training else self.num_generations_eval
+        return torch.from_numpy(without_favour(rewards.cpu().numpy(), group)).to(rewards)
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         """The trl batch of completions with the hooks' advantages."""
+        keep = self.completion_log is not None and self.model.training
         output = super()._generate_and_score_completions(inputs)
+        if keep:
+            _keep_round(self, inputs, output["advantages"])
         for hook in self.hooks:
             output["advantages"] = _same_shape(hook, "transform_advantages", output["advantages"], self.state)
         return output
 
 
-def without_favour(rewards: torch.Tensor, group: int) -> torch.Tensor:
-    """Put the mean of its group in place of a single missing reward.
-
-    trl adds up what there is, so that a completion one of whose rewards is missing would look worse than its group for no fault of its own
-    (or better, where the reward punishes). The mean neither favours nor punishes it. Completions without any reward stay without one, which
-    trl leaves out, and so do groups to which a reward does not apply.
-
-    Parameters
-    ----------
-    rewards
-        (completion, reward), completions of one prompt in a row, NaN where there is none.
-    group
-        Completions of one prompt.
-    """
-    groups = rewards.view(-1, group, rewards.shape[1])
-    unscored = torch.isnan(groups).all(dim=2, keepdim=True)
-    filled = torch.where(torch.isnan(groups) & ~unscored, torch.nanmean(groups, dim=1, keepdim=True), groups)
-    return filled.view_as(rewards)
+def _keep_round(trainer: AugmentedGRPOTrainer, inputs: Any, advantages: torch.Tensor) -> None:
+    """Put the round's completions of all processes into the stage's table."""
+    completions, ids, rewards = trainer.judged
+    plain = [{k: v for k, v in row.items() if k not in IMAGES} for row in inputs]
+    gathered = gather_object(list(zip(plain, completions, ids, strict=True)))
+    advantages = trainer.accelerator.gather(advantages)
+    if trainer.accelerator.is_main_process and trainer.completion_log is not None:
+        rows, completions, ids = zip(*gathered, strict=True)
+        trainer.completion_log.add(
+            Round(
+                step=trainer.state.global_step,
+                max_steps=trainer.state.max_steps,
+                rows=rows,
+                completions=completions,
+                completion_ids=ids,
+                rewards=rewards.tolist(),
+                advantages=advantages.tolist(),
+            )
+        )
 
 
 def _same_shape(hook: RefinementHook, method: str, values: torch.Tensor, state: Any) -> torch.Tensor:
@@ -242,8 +253,22 @@ def build_trainer(
     if share:
         trainer.train_dataset = SharedRows(rows)  # trl's constructor takes only what is a datasets.Dataset
         share_preprocessing(processor)
+    if stage.log_completions:
+        trainer.completion_log = CompletionLog(folder / FOLDER, _facts(trainer), limit=stage.log_limit)
     for printer in (PrinterCallback, ProgressCallback):  # both write to standard output
         trainer.remove_callback(printer)
     if stage.kl_reference == "base" and isinstance(model, PeftModel) and "ref" in model.peft_config:
         model.delete_adapter("ref")  # a copy of the adapter as it is now; without it trl's reference is the base model
     return trainer
+
+
+def _facts(trainer: AugmentedGRPOTrainer) -> TableFacts:
+    """How the trainer judges completions, as trl resolved the settings."""
+    return TableFacts(
+        rewards=tuple(trainer.reward_func_names),
+        weights=tuple(trainer.args.reward_weights),
+        generations=trainer.num_generations,
+        scale_rewards=str(trainer.scale_rewards),
+        aggregation=str(trainer.multi_objective_aggregation),
+        hooks=tuple(type(hook).__name__ for hook in trainer.hooks),
+    )

@@ -10,7 +10,7 @@ from made_rows import KNOWLEDGE, classification, grading, localisation
 from medcore.errors import ConfigError
 from vrft_aug.audit import AuditSettings, StageAudit, audit_rows
 from vrft_aug.audit.attacks import RIGHT, SPELLED, WRONG
-from vrft_aug.rewards import Accuracy, BoxIou, Format, MultiGradeFuzzy, Recitation, known_bad
+from vrft_aug.rewards import Accuracy, BoxIou, Calibration, Format, MultiGradeFuzzy, Recitation, known_bad
 
 X_RAYS = [classification(label, knowledge=KNOWLEDGE) for label in ("normal", "pneumonia")]
 ORGANS = [classification(label, ("CT", "MR", "US")) for label in ("CT", "MR", "US")]
@@ -68,6 +68,19 @@ def test_a_reward_that_tells_nothing_apart_fails() -> None:
 )
 def test_our_rewards_pass(rows: list[dict[str, Any]], terms: list[tuple[Any, float]]) -> None:
     assert audit(rows, *terms).faults == ()
+
+
+@pytest.mark.parametrize("form", ["tags", "thinking", "reasoning", "boxed", "line", "any"])
+def test_our_rewards_pass_in_every_form_and_with_a_confidence(form: Any) -> None:
+    terms = {
+        "accuracy": (Accuracy(negative="normal", form=form), 1.0),
+        "calibration": (Calibration(negative="normal", form=form), 0.5),
+        "format": (Format(form=form, confidence=True, strict=form != "line"), 0.5),
+    }
+    found = audit_rows("test", X_RAYS, terms, form=form, confidence=0.9)
+    assert found.faults == ()
+    assert found.earned[RIGHT]["accuracy"] == 1.0
+    assert found.earned[RIGHT]["calibration"] == pytest.approx(0.5 * (0.5 + 0.5 * 0.99))
 
 
 def test_rewarding_recitation_pays_for_copying() -> None:

@@ -61,6 +61,12 @@ def small() -> dict[str, Any]:
     return copy.deepcopy(SMALL)
 
 
+@pytest.fixture(scope="session")
+def small_values() -> dict[str, Any]:
+    """The recipe of `small`, for fixtures of a wider scope."""
+    return copy.deepcopy(SMALL)
+
+
 @pytest.fixture
 def one_stage(small: dict[str, Any]) -> dict[str, Any]:
     """The grading stage alone, without a warm start."""

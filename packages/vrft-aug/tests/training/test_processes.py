@@ -56,6 +56,8 @@ def test_killed_anywhere_a_run_resumes_to_the_same_weights(recipe_file, tmp_path
     first, second = weights(whole), weights(out)
     assert first.keys() == second.keys()
     assert all(torch.equal(v, second[k]) for k, v in first.items())
+    for table in ("1-perception/completions/completions.jsonl", "2-reasoning/completions/completions.jsonl"):
+        assert (whole / "stages" / table).read_bytes() == (stages / table).read_bytes()
 
 
 def test_asked_to_stop_a_run_keeps_its_last_checkpoint(recipe_file, tmp_path, start_vrft, vrft):

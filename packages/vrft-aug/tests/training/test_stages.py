@@ -80,9 +80,10 @@ def test_budgets_are_counted(finished):
     assert (warm.samples, warm.completions) == (60 * 8, 0)
 
 
-def test_nothing_but_the_policy_stays_of_a_stage(finished):
+def test_nothing_but_the_policy_and_the_completions_stays_of_a_stage(finished):
     for stage in (finished.folder / "stages").iterdir():
-        assert {p.name for p in stage.iterdir()} == {"policy", "log.json"}
+        table = set() if stage.name == "0-warm-start" else {"completions"}
+        assert {p.name for p in stage.iterdir()} == {"policy", "log.json", *table}
 
 
 @pytest.mark.parametrize(("stage", "step"), [pytest.param("perception", 1, marks=pytest.mark.integration), ("reasoning", 3)])
@@ -99,6 +100,10 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, small, as_recip
     rewards = [[entry["reward"] for entry in log if "reward" in entry] for log in logs]
     assert rewards[0] == rewards[1]
     assert len(rewards[0]) == 4
+    for name in ("completions.jsonl", "rows.jsonl"):
+        for folder in ("1-perception", "2-reasoning"):
+            tables = [(f / "stages" / folder / "completions" / name).read_bytes() for f in (out, finished.folder)]
+            assert tables[0] == tables[1], (folder, name)
 
 
 def test_resume_of_a_finished_run_trains_nothing(tmp_path, finished, small, as_recipe):

@@ -6,17 +6,21 @@ import inspect
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from trl import GRPOTrainer
 
 from medcore.errors import ConfigError, InputError, NumericalError
 from vrft_aug.checkpoints import restore_weights
+from vrft_aug.completions import read_table
 from vrft_aug.data import load_rows
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.models import known_deprecations, load_policy, save_policy
 from vrft_aug.recipe import LoraSettings, ModelSettings
-from vrft_aug.trainer import AugmentedGRPOTrainer, build_trainer, grpo_arguments, without_favour
+from vrft_aug.advantages import without_favour
+from vrft_aug.rescoring import advantages_of, logged_advantages, logged_rewards
+from vrft_aug.trainer import AugmentedGRPOTrainer, build_trainer, grpo_arguments
 
 
 @pytest.fixture
@@ -107,10 +111,10 @@ def test_rewards_that_do_not_apply_leave_the_others(build):
 
 def test_a_missing_reward_neither_favours_nor_punishes():
     nan = float("nan")
-    rewards = torch.tensor([[1.0, 0.5], [nan, 0.5], [0.0, 0.5], [nan, nan], [2.0, nan], [3.0, nan], [nan, nan], [4.0, nan]])
+    rewards = np.array([[1.0, 0.5], [nan, 0.5], [0.0, 0.5], [nan, nan], [2.0, nan], [3.0, nan], [nan, nan], [4.0, nan]])
     found = without_favour(rewards, 4)
     expected = [[1.0, 0.5], [0.5, 0.5], [0.0, 0.5], [nan, nan], [2.0, nan], [3.0, nan], [nan, nan], [4.0, nan]]
-    torch.testing.assert_close(found, torch.tensor(expected), equal_nan=True)
+    np.testing.assert_allclose(found, expected)
 
 
 class FailsOnce:
@@ -282,3 +286,60 @@ def test_restoring_refuses_a_file_that_lacks_a_weight(finished, warm_policy, tmp
     model, _ = load_policy(ModelSettings(), warm_policy)
     with pytest.raises(InputError, match=r"does not fit the model \(1 missing keys, the first lm_head.weight"):
         restore_weights(model, broken)
+
+
+def some(prompts, completions, **columns):
+    return [None if i % 3 == 0 else i / 7 for i in range(len(completions))]
+
+
+def rarely(prompts, completions, **columns):
+    return [0.5 if i in (1, 7) else None for i in range(len(completions))]
+
+
+@pytest.mark.parametrize(
+    "grpo",
+    [
+        {},
+        {"scale_rewards": "batch"},
+        {"scale_rewards": "none"},
+        {"scale_rewards": False},
+        {"multi_objective_aggregation": "normalize_then_sum"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("hooked", [False, True])
+def test_advantages_are_those_of_trl(build, grpo, hooked, tmp_path):
+    class Flip(RefinementHook):
+        def transform_advantages(self, advantages, state):
+            return -advantages
+
+    trainer = build([some, rarely], grpo=grpo, hooks=[Flip()] if hooked else ())
+    step(trainer)
+    stage = read_table(tmp_path / "completions", "x")
+    values = logged_rewards(stage)
+    assert np.array_equal(values[:, 0], np.float32([np.nan if i % 3 == 0 else i / 7 for i in range(16)]), equal_nan=True)
+    again = np.nan_to_num(advantages_of(stage, values, np.array(stage.facts.weights)))
+    assert np.abs(again).max() > 0.1
+    assert np.abs(again - logged_advantages(stage)).max() < 1e-5
+    assert stage.facts.hooks == (("Flip",) if hooked else ())
+
+
+def test_a_stage_can_keep_no_completions(build, tmp_path):
+    trainer = build([some], log_completions=False)
+    assert trainer.completion_log is None
+    step(trainer)
+    assert not (tmp_path / "completions").exists()
+
+
+def test_completions_are_kept_as_rewards_got_them(build, tmp_path):
+    seen = {}
+
+    def watch(prompts, completions, completion_ids, **columns):
+        seen.update(completions=completions, ids=completion_ids, samples=columns["sample_id"])
+        return [float(i) for i in range(len(completions))]
+
+    step(build([watch]))
+    stage = read_table(tmp_path / "completions", "x")
+    assert [e["completion"] for e in stage.entries] == seen["completions"]
+    assert [e["completion_ids"] for e in stage.entries] == [list(ids) for ids in seen["ids"]]
+    assert [stage.rows[e["row"]]["sample_id"] for e in stage.entries] == seen["samples"]

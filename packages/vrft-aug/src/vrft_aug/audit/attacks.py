@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vrft_aug import coordinates, prompts
+from vrft_aug.parsing import AnswerForm
 
 ATTACKS = {
     "empty": "nothing, or tags around nothing",
@@ -57,13 +58,43 @@ class Attempt:
     deserves: str | None = None
 
 
-def attempts(row: Mapping[str, Any]) -> list[Attempt]:
-    """Honest answers to a row of :mod:`vrft_aug.data`, then every attack that its task allows."""
+def attempts(row: Mapping[str, Any], *, form: AnswerForm = "tags", confidence: float | None = None) -> list[Attempt]:
+    """Honest answers to a row of :mod:`vrft_aug.data`, then every attack that its task allows.
+
+    Parameters
+    ----------
+    row
+        What is asked and what is true.
+    form
+        Where answers are looked for (:mod:`vrft_aug.parsing.tags`); all completions are written so.
+    confidence
+        If given, all completions state it.
+    """
     if row["task"] == "localisation":
-        return list(_boxes(row))
-    names = _names(row)
-    right = names.index(row["label"]) if row["task"] == "classification" else int(row["grade"])
-    return list(_classes(row, names, right))
+        plan = list(_boxes(row))
+    else:
+        names = _names(row)
+        right = names.index(row["label"]) if row["task"] == "classification" else int(row["grade"])
+        plan = list(_classes(row, names, right))
+    sure = "" if confidence is None else f"<confidence>{confidence}</confidence>"
+
+    def stated(text: str) -> str:
+        written = _in_form(text, form)
+        return sure + written if form == "line" else written + sure  # the answer must be the last line
+
+    return [
+        Attempt(kind=a.kind, completion=stated(a.completion), deserves=None if a.deserves is None else stated(a.deserves))
+        for a in plan
+    ]
+
+
+def _in_form(text: str, form: AnswerForm) -> str:
+    """A completion with the tags of the default form in another one."""
+    if form in ("thinking", "reasoning"):
+        return text.replace("think>", f"{form}>")
+    if form == "boxed":
+        return text.replace("<answer>", r"\boxed{").replace("</answer>", "}")
+    return text.replace("<answer>", "\nAnswer: ").replace("</answer>", "") if form == "line" else text
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:
@@ -123,9 +154,9 @@ def _named(names: Sequence[str], right: int, lie: str, thought: str) -> Iterator
     if not any(map(str.isdigit, truth)):  # what is left of "grade 2" still says 2
         for part in _parts(names, right):
             yield "substring", _say(part, thought)
-        for twin in (truth.translate(_LOOKALIKES), "\u200b".join(truth)):
-            if twin != truth:
-                yield "unicode-lookalike", _say(twin, thought)
+        twin = truth.translate(_LOOKALIKES)
+        if twin != truth:
+            yield "unicode-lookalike", _say(twin, thought)
     answers = "".join(f"<answer>{n}</answer>" for n in (truth, *others) if n != lie)
     yield "tag-stuffed", f"<think>{thought}</think>{answers}<answer>{lie}</answer>"
     for inside in (f"<answer>{truth}</answer>", f"the answer is {truth}", f"</think><answer>{truth}</answer><think>"):

@@ -13,11 +13,14 @@ import numpy as np
 from medcore.errors import ConfigError
 from vrft_aug.audit.attacks import ATTACKS, RIGHT, ROUGH, SPELLED, WRONG, Attempt, attempts
 from vrft_aug.data import load_stages
+from vrft_aug.parsing import AnswerForm
 from vrft_aug.recipe import Recipe
 from vrft_aug.rewards import build_reward
 
 SUM = "sum"
 """What the weighted sum is called among the rewards."""
+CONFIDENCE = 0.9
+"""What completions state where a reward asks for a confidence."""
 _HONEST = (RIGHT, SPELLED, ROUGH, WRONG)
 
 
@@ -103,7 +106,9 @@ def audit_recipe(recipe: Recipe, settings: AuditSettings | None = None) -> list[
         guarded = [build_reward(r) for r in stage.rewards]
         try:
             weighted = {r.shown: (reward, r.weight) for r, reward in zip(stage.rewards, guarded, strict=True)}
-            found.append(audit_rows(stage.name, rows, weighted, settings))
+            form = next((r.options["form"] for r in stage.rewards if "form" in r.options), "tags")
+            asked = any(r.name == "calibration" or r.options.get("confidence") for r in stage.rewards)
+            found.append(audit_rows(stage.name, rows, weighted, settings, form=form, confidence=CONFIDENCE if asked else None))
         finally:
             for reward in guarded:
                 reward.close()
@@ -115,6 +120,9 @@ def audit_rows(
     rows: Sequence[Mapping[str, Any]],
     rewards: Mapping[str, tuple[Callable[..., Sequence[float | None]], float]],
     settings: AuditSettings | None = None,
+    *,
+    form: AnswerForm = "tags",
+    confidence: float | None = None,
 ) -> StageAudit:
     """Attack rewards on rows of :mod:`vrft_aug.data`.
 
@@ -128,6 +136,8 @@ def audit_rows(
         Reward and weight by name.
     settings
         Only the tolerance counts here.
+    form, confidence
+        How completions are written, see :func:`~vrft_aug.audit.attacks.attempts`.
 
     Notes
     -----
@@ -136,7 +146,7 @@ def audit_rows(
     measure is no penalty at all, if that is more: leaving out what is punished is no fraud as long as the sum does not pay it.
     """
     settings = settings or AuditSettings()
-    plans = [attempts(row) for row in rows]
+    plans = [attempts(row, form=form, confidence=confidence) for row in rows]
     terms = {shown: weight * _earn(reward, rows, plans) for shown, (reward, weight) in rewards.items()}
     if len(terms) > 1:
         terms[SUM] = np.nansum(list(terms.values()), axis=0)
