@@ -22,7 +22,7 @@ def test_built_in_rewards_pass_on_every_data_set(data_root: Path, tmp_path: Path
     used = set()
     for title, mapping in stages(data_root, tmp_path / "knowledge.yaml").items():
         recipe = from_mapping(Recipe, mapping, title)
-        (found,) = audit_recipe(recipe, AuditSettings(samples=24))
+        (found,) = audit_recipe(recipe, AuditSettings(samples=8))
         assert found.faults == (), title
         used |= {reward.name for reward in recipe.stages[0].rewards}
     assert used == {name for name, entry in REGISTRY.entries().items() if entry.value.startswith("vrft_aug.")}
@@ -30,7 +30,7 @@ def test_built_in_rewards_pass_on_every_data_set(data_root: Path, tmp_path: Path
 
 def test_broken_rewards_fail(data_root: Path, tmp_path: Path) -> None:
     for title, mapping in known_bad(data_root, tmp_path / "knowledge.yaml").items():
-        (found,) = audit_recipe(from_mapping(Recipe, mapping, title), AuditSettings(samples=24))
+        (found,) = audit_recipe(from_mapping(Recipe, mapping, title), AuditSettings(samples=8))
         assert found.faults, title
 
 
