@@ -32,7 +32,12 @@ def stages(root: Path, knowledge: Path) -> dict[str, dict[str, Any]]:
     """Recipes of one stage, by title: every built-in reward on every kind of data; the knowledge is written to the file `knowledge`."""
     known = {name: KNOWLEDGE[name] for name in KNOWLEDGE}
     knowledge.write_text(json.dumps(known), encoding="utf-8")
-    x_rays = {"kind": "medmnist", "path": str(root / "pneumoniamnist" / "pneumoniamnist_train_val.npz"), "train": 64, "held_out": 16}
+    x_rays = {
+        "kind": "medmnist",
+        "path": str(root / "pneumoniamnist" / "pneumoniamnist_train_val.npz"),
+        "train": 64,
+        "held_out": 16,
+    }
     retina = {"kind": "grades", "path": str(root / "idrid-fundus" / "grading")}
     names = ["no retinopathy", "mild", "moderate", "severe", "proliferative"]
     discs = {"kind": "masks", "path": str(root / "idrid-fundus" / "segmentation"), "box_class": "OD"}

@@ -57,11 +57,15 @@ class _Worker:
         )
         self._answers: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, args=[self.process.stdout], daemon=True).start()
-        self.send(setup)
-        self.ready = self.receive(START_SECONDS)
+        try:
+            self.send(setup)
+            self.ready = self.receive(START_SECONDS)
+        except _Lost:
+            self.kill()
+            raise
 
     def _listen(self, stream: IO[bytes]) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        with stream, contextlib.suppress(OSError):
             while (frame := frames.read(stream)) is not None:
                 self._answers.put(frame)
         self._answers.put(None)
@@ -89,9 +93,8 @@ class _Worker:
             else:
                 self.process.kill()
         self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):
-                stream.close()  # type: ignore[union-attr]
+        with contextlib.suppress(OSError):  # what was not sent yet; the listening thread closes the other pipe
+            self.process.stdin.close()  # type: ignore[union-attr]
 
 
 @dataclass(kw_only=True)
