@@ -21,7 +21,7 @@ from vrft_aug.rewards.guard import GuardSettings
 from vrft_aug.trainer import build_trainer
 
 TESTS = Path(__file__).resolve().parents[1] / "packages" / "vrft-aug" / "tests" / "rewards"
-SEED, ROUNDS, SECONDS = 0, 5, 2.0
+SEED, ROUNDS, SECONDS = 0, 5, 5.0
 RECIPE: dict[str, Any] = {
     "model": {"path": "tiny"},
     "stages": [
