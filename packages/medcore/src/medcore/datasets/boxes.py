@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from jaxtyping import Bool
+
+from medcore.datasets.tolerance import SampleError, StatedBox, report
 
 Box = tuple[float, float, float, float]
 MAX_SHOWN = 50
@@ -59,3 +63,40 @@ class BoxFaults:
             if left := self._left.get(kind):
                 told.append(f"and {left} more {kind}")
         return tuple(told)
+
+
+def report_box(sample: str, where: str, problem: str, kind: str) -> bool:
+    """Note a box that cannot be as it is stated, where faults are collected; False where they are not."""
+    return report(sample, SampleError(where, problem, "correct the box, or state the convention it is in", kind))
+
+
+CONVENTIONS: dict[str, Callable[[tuple[float, ...], int, int], tuple[float, ...]]] = {
+    "[x0, y0, x1, y1]": lambda b, h, w: b,
+    "[x, y, width, height]": lambda b, h, w: (b[0], b[1], b[0] + b[2], b[1] + b[3]),
+    "[centre x, centre y, width, height]": lambda b, h, w: _centred(b),
+    "[x0, y0, x1, y1] as shares of the image": lambda b, h, w: _scaled(b, h, w),
+    "[x, y, width, height] as shares of the image": lambda b, h, w: _scaled((b[0], b[1], b[0] + b[2], b[1] + b[3]), h, w),
+    "[centre x, centre y, width, height] as shares of the image": lambda b, h, w: _scaled(_centred(b), h, w),
+}
+"""How four numbers make corners in pixels, by name of the convention."""
+_SLACK = 1.0
+
+
+def fitting(boxes: Sequence[StatedBox]) -> dict[str, int]:
+    """How many boxes are boxes within their image (to one pixel) in each of :data:`CONVENTIONS`."""
+    counts = dict.fromkeys(CONVENTIONS, 0)
+    for name, corners in CONVENTIONS.items():
+        for box in boxes:
+            x0, y0, x1, y1 = corners(box.numbers, box.height, box.width)
+            shares = name.endswith("image")
+            inside = x0 >= -_SLACK and y0 >= -_SLACK and x1 <= box.width + _SLACK and y1 <= box.height + _SLACK
+            counts[name] += inside and x1 > x0 and y1 > y0 and (not shares or max(box.numbers) <= 1)
+    return counts
+
+
+def _centred(box: tuple[float, ...]) -> tuple[float, ...]:
+    return box[0] - box[2] / 2, box[1] - box[3] / 2, box[0] + box[2] / 2, box[1] + box[3] / 2
+
+
+def _scaled(box: tuple[float, ...], height: int, width: int) -> tuple[float, ...]:
+    return box[0] * width, box[1] * height, box[2] * width, box[3] * height
