@@ -70,33 +70,48 @@ def report_box(sample: str, where: str, problem: str, kind: str) -> bool:
     return report(sample, SampleError(where, problem, "correct the box, or state the convention it is in", kind))
 
 
-CONVENTIONS: dict[str, Callable[[tuple[float, ...], int, int], tuple[float, ...]]] = {
-    "[x0, y0, x1, y1]": lambda b, h, w: b,
-    "[x, y, width, height]": lambda b, h, w: (b[0], b[1], b[0] + b[2], b[1] + b[3]),
-    "[centre x, centre y, width, height]": lambda b, h, w: _centred(b),
-    "[x0, y0, x1, y1] as shares of the image": lambda b, h, w: _scaled(b, h, w),
-    "[x, y, width, height] as shares of the image": lambda b, h, w: _scaled((b[0], b[1], b[0] + b[2], b[1] + b[3]), h, w),
-    "[centre x, centre y, width, height] as shares of the image": lambda b, h, w: _scaled(_centred(b), h, w),
-}
-"""How four numbers make corners in pixels, by name of the convention."""
 _SLACK = 1.0
+_SHARES = " as shares of the image"
 
 
 def fitting(boxes: Sequence[StatedBox]) -> dict[str, int]:
-    """How many boxes are boxes within their image (to one pixel) in each of :data:`CONVENTIONS`."""
-    counts = dict.fromkeys(CONVENTIONS, 0)
-    for name, corners in CONVENTIONS.items():
-        for box in boxes:
-            x0, y0, x1, y1 = corners(box.numbers, box.height, box.width)
-            shares = name.endswith("image")
-            inside = x0 >= -_SLACK and y0 >= -_SLACK and x1 <= box.width + _SLACK and y1 <= box.height + _SLACK
-            counts[name] += inside and x1 > x0 and y1 > y0 and (not shares or max(box.numbers) <= 1)
+    """How many boxes are boxes within their image, to one pixel, in each convention that four numbers may be in.
+
+    The conventions are ``[x0, y0, x1, y1]``, ``[x, y, width, height]`` and ``[centre x, centre y, width, height]``, each in pixels and as
+    shares of the image (no number above 1).
+    """
+    counts = {}
+    for name, corners in _CORNERS.items():
+        counts[name] = sum(_is_inside(corners(b.numbers), b.height, b.width) for b in boxes)
+    for name, corners in _CORNERS.items():
+        shares = [b for b in boxes if max(b.numbers) <= 1]
+        counts[name + _SHARES] = sum(_is_inside(_scaled(corners(b.numbers), b.height, b.width), b.height, b.width) for b in shares)
     return counts
 
 
-def _centred(box: tuple[float, ...]) -> tuple[float, ...]:
+def _is_inside(box: Box, height: int, width: int) -> bool:
+    x0, y0, x1, y1 = box
+    return -_SLACK <= x0 < x1 <= width + _SLACK and -_SLACK <= y0 < y1 <= height + _SLACK
+
+
+def _as_stated(box: Box) -> Box:
+    return box
+
+
+def _extent(box: Box) -> Box:
+    return box[0], box[1], box[0] + box[2], box[1] + box[3]
+
+
+def _centred(box: Box) -> Box:
     return box[0] - box[2] / 2, box[1] - box[3] / 2, box[0] + box[2] / 2, box[1] + box[3] / 2
 
 
-def _scaled(box: tuple[float, ...], height: int, width: int) -> tuple[float, ...]:
+def _scaled(box: Box, height: int, width: int) -> Box:
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
+
+
+_CORNERS: dict[str, Callable[[Box], Box]] = {
+    "[x0, y0, x1, y1]": _as_stated,
+    "[x, y, width, height]": _extent,
+    "[centre x, centre y, width, height]": _centred,
+}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medcore.atomic import sha256_file
 from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, tally, unique_ids
-from medcore.datasets.dicom_grey import WindowChoice, check_window, grey_image, grey_volume, window_of
+from medcore.datasets.dicom_grey import WindowChoice, check_hounsfield, check_window, grey_image, grey_volume, window_of
 from medcore.datasets.images import digest, files_in, folder_of
 from medcore.datasets.labels import Labels, read_labels
 from medcore.datasets.origin import find_origin
@@ -53,8 +53,9 @@ class DicomImages(AnnotatedImages):
         ``"image"``: each file is a sample and has one frame. ``"series"``: each series is one, a volume (z, y, x), or an image where it
         has one.
     window
-        (centre, width) in the units of the file after slope and intercept; ``"file"``: the first window or the table of grey values
-        that the file holds, where it holds none the range of its values; ``"range"``: always the range of its values.
+        (centre, width) in the units of the file after slope and intercept; for CT a name of :data:`WINDOW_PRESETS`, such as
+        ``"lung"``; ``"file"``: the first window or the table of grey values that the file holds, where it holds none the range of its
+        values; ``"range"``: always the range of its values.
     salt
         A secret that makes the names of patients the same in all data sets opened with it. Without it they depend on the identifiers
         of the images in this folder, and change when an image is added.
@@ -102,7 +103,7 @@ class DicomImages(AnnotatedImages):
                 wrong[0], f"is {wrong[1]!r}", "use 'refuse' or 'skip'" if wrong[0] == "unlabelled" else "'image' or 'series'"
             )
         self._window = check_window(window)
-        units, notes = _units(folder, unit, salt, self._window)
+        units, notes = _units(folder, unit, salt, window)
         table = find_table(folder, csv)[1] if csv is not None or files_in(folder, (".csv",)) else None
         labels: Labels | None = None
         rows: dict[int, int] = {}
@@ -176,13 +177,15 @@ class _Header:
 
 def _headers(folder: Path, window: WindowChoice) -> list[_Header]:
     found = []
+    used = check_window(window)
     for file in find_files(folder):
         with spare(file.relative_to(folder).as_posix(), "damaged-image"):
             dataset = open_dicom(file)
+            check_hounsfield(dataset, window, file)
             uids = {keyword: str(dataset.get(keyword) or "") for keyword in _UIDS}
             patient = str(dataset.get("PatientID") or "").strip()
             found.append(
-                _Header(file=file, frames=n_frames(dataset), uids=uids, patient=patient, window=window_of(dataset, window, file))
+                _Header(file=file, frames=n_frames(dataset), uids=uids, patient=patient, window=window_of(dataset, used, file))
             )
     if not found:
         raise InputError(folder, "holds no DICOM files", "give a folder of DICOM images")

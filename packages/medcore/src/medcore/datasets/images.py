@@ -26,8 +26,16 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _HINT = "get another copy of the file"
 
 
-def _open(path: Path) -> Any:
-    """The image with its header read, not decoded."""
+def open_image(path: Path) -> Any:
+    """The image with its header read, not decoded.
+
+    Raises
+    ------
+    InputError
+        If it is no image or claims too many pixels.
+    MissingExtraError
+        Without Pillow.
+    """
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
@@ -52,7 +60,7 @@ def image_size(path: Path) -> tuple[int, int]:
     InputError
         If it is no image or claims too many pixels.
     """
-    with _open(existing_file(path)) as image:
+    with open_image(existing_file(path)) as image:
         width, height = image.size
     return height, width
 
@@ -76,7 +84,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray,
         Without Pillow.
     """
     path = existing_file(path)
-    with _open(path) as image:
+    with open_image(path) as image:
         with foreign_errors(path, "is a damaged image", _HINT):
             frames = getattr(image, "n_frames", 1)
         if frames != 1:

@@ -180,9 +180,7 @@ def _several(known: tuple[str, ...], found: Sequence[set[str]], refused: frozens
     n = len(found)
     labels = tuple(tuple(c for c in known if c in own) for own in found)
     nothing = (None,) * n
-    return Labels(
-        task="multi-label", classes=known, ordered=False, label=nothing, labels=labels, grade=nothing, refused=refused
-    )
+    return Labels(task="multi-label", classes=known, ordered=False, label=nothing, labels=labels, grade=nothing, refused=refused)
 
 
 def _names(cells: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:

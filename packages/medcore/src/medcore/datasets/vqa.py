@@ -79,7 +79,9 @@ class VqaLines(AnnotatedImages):
                 image = file_inside(folder, check_text(item.get("image"), "image", where), where)
                 made = _annotation(item, f"{file.stem}-{number:06d}", where)
                 if made.sample_id in seen:
-                    raise SampleError(where, f"has the identifier {made.sample_id!r} twice", "give every sample its own", "repeated")
+                    raise SampleError(
+                        where, f"has the identifier {made.sample_id!r} twice", "give every sample its own", "repeated"
+                    )
                 seen.add(made.sample_id)
                 files.append(image)
                 annotations.append(made)
