@@ -47,12 +47,12 @@ def check_hounsfield(dataset: Any, window: WindowChoice, path: Path) -> None:
 
     Raises
     ------
-    InputError
+    ConfigError
         If `window` names a preset and the image is no CT.
     """
     if isinstance(window, str) and window in WINDOW_PRESETS and (modality := str(dataset.get("Modality") or "none")) != "CT":
         problem = f"is of the modality {modality[:16]}, and the window {window!r} is in Hounsfield units of CT"
-        raise InputError(path, problem, "give window=(centre, width), 'file' or 'range'")
+        raise ConfigError(path, problem, "give window=(centre, width), 'file' or 'range'")
 
 
 def window_of(dataset: Any, window: WindowChoice, path: Path) -> str:
