@@ -256,7 +256,7 @@ def _match(table: Table, units: Sequence[_Unit], key_column: str | None) -> tupl
             if cell not in place:
                 raise _unknown_key(table, column, row)
             known.append(row)
-    return column, _rows(table, column, {row: place[cells[row]] for row in known})
+    return column, _rows(table, column, {row: place[cells[row]] for row in known}, units)
 
 
 def _hits(table: Table, column: str, place: Mapping[str, int]) -> int:
@@ -275,10 +275,10 @@ def _places(units: Sequence[_Unit], kind: int) -> dict[str, int]:
     return {key: i for key, i in found.items() if key not in twice}
 
 
-def _rows(table: Table, column: str, samples: Mapping[int, int]) -> dict[int, int]:
+def _rows(table: Table, column: str, samples: Mapping[int, int], units: Sequence[_Unit]) -> dict[int, int]:
     rows: dict[int, int] = {}
     for row, sample in samples.items():
-        with spare(f"line {table.lines[row]}"):
+        with spare(units[sample].name):
             if sample in rows:
                 twice = f"has two rows for one sample, the second in line {table.lines[row]} ({column})"
                 raise SampleError(table.path, twice, "keep one of them", "repeated")

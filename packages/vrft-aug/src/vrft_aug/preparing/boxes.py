@@ -16,6 +16,7 @@ _TINY = 2
 
 def check_convention(boxes: Sequence[StatedBox], kind: str) -> list[Fault]:
     """A fault if all boxes fit another convention and not all fit the stated one, or if all numbers look like shares."""
+    boxes = [b for b in boxes if _has_area(b, kind)]  # one without area is a slip, and says nothing about the others
     if kind not in STATED or not boxes:
         return []
     own, counts = STATED[kind], fitting(boxes)
@@ -32,3 +33,8 @@ def check_convention(boxes: Sequence[StatedBox], kind: str) -> list[Fault]:
     leave = tuple(dict.fromkeys(b.sample for b in wrong))
     sentence = f"{told} as {own} in pixels, and all of them fit as {fit}; {hint}"
     return [Fault(kind="box-convention", sentence=sentence, leave=leave)]
+
+
+def _has_area(box: StatedBox, kind: str) -> bool:
+    a, b, c, d = box.numbers
+    return (c != 0 and d != 0) if kind == "coco" else (a != c and b != d)

@@ -35,6 +35,8 @@ def check_labels(annotations: Sequence[Annotation], card: DatasetCard, *, declar
     for note in annotations:
         for name in counted_labels(note, card.task):
             samples.setdefault(name, []).append(note.sample_id)
+    if annotations and not samples:
+        return [Fault(kind="no-label", sentence=f"no sample of {card.name} has a label; add a CSV table of labels")]
     counts = {name: len(ids) for name, ids in samples.items()}
     faults = []
     slips = {} if declared else typos(counts)

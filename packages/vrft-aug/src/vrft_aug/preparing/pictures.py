@@ -126,7 +126,7 @@ def check_subjects(seen: Sequence[Picture]) -> list[Fault]:
             found.setdefault(item.note.subject, []).append(item.note)
     faults = []
     for same in found.values():
-        parts = list(dict.fromkeys(str(n.split) for n in same))
+        parts = sorted({str(n.split) for n in same})
         if len(parts) > 1:
             told = f"one subject is in {' and '.join(parts)}: {_listed(n.sample_id for n in same)}"
             faults.append(
@@ -152,7 +152,7 @@ def _copies(same: Sequence[Annotation]) -> list[Fault]:
                     leave=tuple(n.sample_id for n in asked),
                 )
             )
-    parts = list(dict.fromkeys(str(n.split) for n in same))
+    parts = sorted({str(n.split) for n in same})
     if len(parts) > 1:
         told = f"{named} have the same pixels, in {' and '.join(parts)}"
         faults.append(Fault(kind="leak", sentence=f"{told}; keep them in one part, or split anew", leave=_trained(same)))

@@ -261,7 +261,8 @@ def _parts(notes: Sequence[Annotation], splits: Sequence[str | None], card: Data
     from medcore.datasets.base import tally
 
     found = {}
-    for name in dict.fromkeys(splits):
+    usual = PART_NAMES[3]
+    for name in sorted(dict.fromkeys(splits), key=lambda s: usual.index(s) if s in usual else len(usual)):
         own = [n for n, s in zip(notes, splits, strict=True) if s == name]
         found[name or "all"] = {"samples": len(own), "class_counts": tally(own, card.task, card.classes)}
     return found
