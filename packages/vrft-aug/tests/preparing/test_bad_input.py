@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -80,7 +79,7 @@ def _link(folder: Path) -> None:
     m.table(folder)
     secret = m.save(m.picture(70), folder.parent / "elsewhere" / "x.png")
     (folder / "images" / "in").mkdir()
-    os.symlink(secret, folder / "images" / "in" / "x.png")
+    (folder / "images" / "in" / "x.png").symlink_to(secret)
     m.rows(folder, "in/x.png,cyst")
 
 
@@ -199,7 +198,9 @@ CASES = (
         left=5,
     ),
     Case(name="a bomb", kind="folder", make=_bomb, fault="bomb", words=("a0.png", "pixels"), left=5),
-    Case(name="several pages", kind="folder", make=_pages, fault="several-frames", words=("a0.tif", "2 frames", "one image"), left=5),
+    Case(
+        name="several pages", kind="folder", make=_pages, fault="several-frames", words=("a0.tif", "2 frames", "one image"), left=5
+    ),
     Case(name="an animated picture", kind="folder", make=_animated, fault="several-frames", words=("a0.png", "2 frames"), left=5),
     Case(
         name="a misspelt label among stated classes",
@@ -286,7 +287,14 @@ CASES = (
         settings={"allow": ("duplicate",)},
     ),
     Case(name="a copy in two parts", kind="folder", make=_leak, fault="leak", words=("a6.png", "train and val"), left=8),
-    Case(name="a near copy in two parts", kind="folder", make=_near_leak, fault="near-leak", words=("a6.png (val)", "copy.jpg (train)"), left=8),
+    Case(
+        name="a near copy in two parts",
+        kind="folder",
+        make=_near_leak,
+        fault="near-leak",
+        words=("a6.png (val)", "copy.jpg (train)"),
+        left=8,
+    ),
     Case(
         name="a patient in two parts",
         kind="folder",
@@ -324,8 +332,22 @@ CASES = (
         words=("10.png", "64 x 48"),
         left=10,
     ),
-    Case(name="a box of zero area", kind="voc", make=lambda f: m.voc(f, [(4, 5, 9, 9)] * 3 + [(7, 7, 7, 7)]), fault="zero-box", words=("3.xml", "zero area"), left=3),
-    Case(name="a box of zero width", kind="coco", make=lambda f: m.coco(f, [*TEN, [9, 9, 0, 4]]), fault="zero-box", words=("10.png", "zero area"), left=10),
+    Case(
+        name="a box of zero area",
+        kind="voc",
+        make=lambda f: m.voc(f, [(4, 5, 9, 9)] * 3 + [(7, 7, 7, 7)]),
+        fault="zero-box",
+        words=("3.xml", "zero area"),
+        left=3,
+    ),
+    Case(
+        name="a box of zero width",
+        kind="coco",
+        make=lambda f: m.coco(f, [*TEN, [9, 9, 0, 4]]),
+        fault="zero-box",
+        words=("10.png", "zero area"),
+        left=10,
+    ),
     Case(
         name="a negative width",
         kind="coco",
@@ -334,8 +356,17 @@ CASES = (
         words=("annotations[10]", "-3 x 4"),
         left=10,
     ),
-    Case(name="an empty mask", kind="masks", make=lambda f: m.masks(f, empty=1), fault="empty-mask", words=("eye0_OD.png", "draw"), left=3),
-    Case(name="a mask of another size", kind="masks", make=_other_size, fault="wrong-size", words=("eye0_OD.png", "10 x 10"), left=3),
+    Case(
+        name="an empty mask",
+        kind="masks",
+        make=lambda f: m.masks(f, empty=1),
+        fault="empty-mask",
+        words=("eye0_OD.png", "draw"),
+        left=3,
+    ),
+    Case(
+        name="a mask of another size", kind="masks", make=_other_size, fault="wrong-size", words=("eye0_OD.png", "10 x 10"), left=3
+    ),
     Case(
         name="an open question",
         kind="vqa",
@@ -360,7 +391,14 @@ CASES = (
         words=("line 2",),
         left=2,
     ),
-    Case(name="a DICOM file cut", kind="dicom", make=_colour_film, fault="damaged-image", words=("f0.dcm",), settings={"allow": ("missing-image",)}),
+    Case(
+        name="a DICOM file cut",
+        kind="dicom",
+        make=_colour_film,
+        fault="damaged-image",
+        words=("f0.dcm",),
+        settings={"allow": ("missing-image",)},
+    ),
     Case(
         name="films without labels",
         kind="dicom",
@@ -369,7 +407,7 @@ CASES = (
         words=("no sample", "CSV table"),
         left=6,
     ),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -422,12 +460,20 @@ def test_all_faults_are_listed_not_only_the_first(tmp_path: Path) -> None:
 UNREADABLE = {
     "nothing there": ("folder", lambda f: None, "does not exist"),
     "an empty folder": ("folder", lambda f: f.mkdir(), "no folders of images"),
-    "latin letters": ("folder", lambda f: (m.table(f) / "labels.csv").write_bytes(b"image,label\na0.png,k\xe4fer\n"), "save it as UTF-8"),
+    "latin letters": (
+        "folder",
+        lambda f: (m.table(f) / "labels.csv").write_bytes(b"image,label\na0.png,k\xe4fer\n"),
+        "save it as UTF-8",
+    ),
     "a ragged table": ("folder", lambda f: (m.table(f) / "labels.csv").write_text("image,label\na0.png\n"), "1 cells in line 2"),
     "COCO that is no JSON": ("coco", lambda f: (m.coco(f, TEN) / "annotations.json").write_text("{"), "COCO"),
     "no masks": ("masks", lambda f: m.save(m.picture(), f / "a.png"), "no masks"),
-    "several labels": ("folder", lambda f: (m.table(f) / "labels.csv").write_text("image,a,b\n" + "".join(f"a{i}.png,1,{i % 2}\n" for i in range(6))), "several classes"),
-}  # fmt: skip
+    "several labels": (
+        "folder",
+        lambda f: (m.table(f) / "labels.csv").write_text("image,a,b\n" + "".join(f"a{i}.png,1,{i % 2}\n" for i in range(6))),
+        "several classes",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

@@ -20,7 +20,7 @@ from vrft_aug.data.prepared import COLUMNS
 from vrft_aug.preparing import PrepareSettings, prepare, refuse
 from vrft_aug.recipe import RewardSettings, StageSettings
 
-WINDOWED: dict[str, Any] = {"options": {"window": [0, 2000]}}
+WINDOWED: dict[str, Any] = {"options": {"window": [0.0, 2000.0]}}
 GOOD: dict[str, tuple[str, Callable[[Path], Any], dict[str, Any]]] = {
     "table": ("folder", m.table, {}),
     "class folders": ("folder", m.tree, {}),
@@ -32,7 +32,7 @@ GOOD: dict[str, tuple[str, Callable[[Path], Any], dict[str, Any]]] = {
     "questions": ("vqa", lambda f: m.vqa(f, *(m.asked(i, "No" if i % 2 else "yes", choices=None) for i in range(6))), {}),
     "choices": ("vqa", lambda f: m.vqa(f, *(m.asked(i, "left", choices=["left", "right"], subject=f"p{i}") for i in range(6))), {}),
     "films": ("dicom", m.films, WINDOWED),
-}  # fmt: skip
+}
 
 
 def same(first: Dataset, second: Dataset, split: bool = True) -> None:
