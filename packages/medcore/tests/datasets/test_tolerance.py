@@ -161,7 +161,8 @@ def test_questions(write_vqa: Callable[..., Path]) -> None:
 
 def test_films(save_film: Callable[..., Path]) -> None:
     pixels = np.arange(600, dtype=np.uint16).reshape(20, 30)
-    folder = [save_film(f"{name}.dcm", pixels + i) for i, name in enumerate("abcd")][0].parent
+    for i, name in enumerate("abcd"):
+        folder = save_film(f"{name}.dcm", pixels + i).parent
     (folder / "c.dcm").write_bytes((folder / "c.dcm").read_bytes()[:400])
     (folder / "labels.csv").write_text("file,label\na.dcm,x\nb.dcm,\nc.dcm,y\na.dcm,y\n")
     with collect_faults() as found:
@@ -253,7 +254,7 @@ def test_presets_are_windows_of_ct(save_film: Callable[..., Path]) -> None:
     values = np.linspace(-1000, 1000, 600).reshape(20, 30).astype(np.int16)
     folder = save_film("a.dcm", values, Modality="CT").parent
     dataset = DicomImages(folder, window="bone")
-    np.testing.assert_array_equal(dataset[0].image, apply_window(values.astype(np.float64), 400, 1800))
+    np.testing.assert_array_equal(dataset[0].image, apply_window(values.astype(np.float64), 400.0, 1800.0))
     assert any("centre 400, width 1800" in note for note in dataset.card.notes)
     save_film("b.dcm", values, Modality="MR")
     with pytest.raises(ConfigError, match=r"b\.dcm: is of the modality MR, and the window 'bone'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,6 @@ from medcore.errors import ConfigError, InputError, MissingExtraError
 from medcore.io.dicom import read_dicom
 from medcore.io.dicom.files import open_dicom
 from medcore.io.guard import foreign_errors
-from medcore.plugins import unknown_name
 
 WindowChoice = Sequence[float] | str
 """(centre, width), ``"file"``, ``"range"``, or a name of :data:`medcore.datasets.window_presets.WINDOW_PRESETS`."""
@@ -36,7 +36,9 @@ def check_window(window: WindowChoice) -> tuple[float, float] | str:
             return window
         if window in WINDOW_PRESETS:
             return WINDOW_PRESETS[window]
-        raise unknown_name("window", window, ["file", "range", *WINDOW_PRESETS])
+        near = difflib.get_close_matches(window, list(WINDOW_PRESETS), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use file, range, {', '.join(WINDOW_PRESETS)}, or (centre, width)"
+        raise ConfigError("window", f"is {window[:40]!r}", hint)
     if len(window) == 2 and all(_is_number(v) for v in window) and window[1] > 0:
         return float(window[0]), float(window[1])
     raise ConfigError("window", f"is {window!r}", "give (centre, width), 'file', 'range' or the name of a preset")
