@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -446,6 +448,16 @@ def test_a_file_name_without_patient(tmp_path: Path) -> None:
     checked = prepared("folder", tmp_path / "d", options={"subject_pattern": "^(p[0-9]+)_"})
     assert [f.kind for f in checked.faults] == ["no-subject"]
     assert "nobody.png" in checked.faults[0].sentence
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    folder = m.tree(tmp_path / "d")
+    (folder / "cyst" / "p0_cyst.png").rename(folder / "cyst" / os.fsdecode(b"k\xe4fer.png"))
+    checked = prepared("folder", folder, tmp_path / "out", allow=("bad-entry",))
+    assert [f.kind for f in checked.faults] == ["bad-entry"]
+    assert checked.faults[0].sentence.isascii()
+    assert len(PreparedFolder(tmp_path / "out")) == 5
 
 
 def test_all_faults_are_listed_not_only_the_first(tmp_path: Path) -> None:

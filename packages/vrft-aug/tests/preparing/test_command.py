@@ -99,6 +99,12 @@ def test_options_that_cannot_be_are_named(tmp_path: Path, given: dict[str, Any],
         settings_of("folder", tmp_path, **{**usual, "allow": None, "near": True, "seed": 0, **given})
 
 
+def test_boxes_have_no_classes_to_name(tmp_path: Path) -> None:
+    usual: dict[str, Any] = {"option": None, "window": None, "split": None, "grey": "percentile", "allow": None}
+    with pytest.raises(ConfigError, match="coco has boxes"):
+        settings_of("coco", tmp_path, classes="a,b", near=True, seed=0, **usual)
+
+
 def test_options_become_settings(tmp_path: Path) -> None:
     found = settings_of(
         "dicom",

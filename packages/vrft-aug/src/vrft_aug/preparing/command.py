@@ -51,6 +51,8 @@ def settings_of(
         options["window"] = list(_numbers("--window", window, 2)) if "," in window else window
     data = {"kind": kind, "path": str(source), "options": options}
     if classes is not None:
+        if kind in ("voc", "coco", "masks"):
+            raise ConfigError("--classes", f"are given, but {kind} has boxes", "leave them out; all kinds of boxes are kept")
         data["classes"] = [name.strip() for name in classes.split(",")]
     mapped: Any = _numbers("--grey", grey, 2) if "," in grey else grey
     if mapped not in ("percentile", "range") and not (isinstance(mapped, tuple) and mapped[0] < mapped[1]):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medcore.datasets import Annotation, Dataset, SampleError, pixel_hash, read_deep_image
@@ -59,6 +60,10 @@ def look(dataset: Dataset, grey: GreyMapping, *, near: bool, watch: Watch) -> tu
     seen, faults = [], []
     for i in watch(range(len(dataset))):
         note = dataset.annotations[i]
+        if not _is_text(note):
+            told = f"the sample {ascii(note.sample_id)[:200]} has a name or label that is no Unicode text; rename it"
+            faults.append(Fault(kind="bad-entry", sentence=told, leave=(note.sample_id,)))
+            continue
         try:
             pixels, deep = pixels_of(dataset, i, grey)
         except MissingExtraError:
@@ -70,6 +75,15 @@ def look(dataset: Dataset, grey: GreyMapping, *, near: bool, watch: Watch) -> tu
         trace = fingerprint(pixels) if near else None
         seen.append(Picture(index=i, note=note, sha256=pixel_hash(pixels), deep=deep, print=trace))
     return seen, faults
+
+
+def _is_text(note: Annotation) -> bool:
+    """Whether everything known about a sample can be written; file names may hold bytes of another encoding."""
+    try:
+        json.dumps(asdict(note), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def mapping_words(grey: GreyMapping) -> str:
