@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,9 @@ def test_deep_images_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(content[:-20])
     with pytest.raises(InputError, match="damaged"):
         read_deep_image(tmp_path / "cut.png")
+
+
+def test_file_names_need_not_be_text(class_tree: Path) -> None:
+    file = next((class_tree / "train" / "cyst").iterdir())
+    file.rename(file.with_name(os.fsdecode(b"k\xe4fer.png")))
+    assert len(ClassFolders(class_tree)) == 6

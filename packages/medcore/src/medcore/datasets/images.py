@@ -215,4 +215,4 @@ def digest(files: Mapping[str, Path] | Iterable[Path]) -> str:
     """One SHA-256 of many files: of the lines ``<sha256>  <name>`` in the order of names, as ``sha256sum * | sha256sum`` gives."""
     named = files if isinstance(files, Mapping) else {p.name: p for p in files}
     lines = [f"{sha256_file(named[name])}  {name}\n" for name in sorted(named)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()  # names need not be text

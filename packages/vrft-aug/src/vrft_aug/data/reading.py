@@ -73,7 +73,8 @@ def open_whole(data: DataSettings) -> Dataset:
         rest = {key: value for key, value in data.options.items() if key != "open_questions"}
         return _closed(_call(datasets.VqaLines, replace(data, options=rest), data.path, **settings), skip=questions == "skip")
     if data.kind == "prepared":
-        return _call(PreparedFolder, data, data.path)
+        made: Dataset = _call(PreparedFolder, data, data.path)
+        return made
     readers: dict[str, Any] = {
         "grades": datasets.GradedFolder,
         "voc": datasets.VocFolder,
