@@ -69,14 +69,21 @@ def test_output_that_exists_gives_3_unless_forced(run_cli: Run, tmp_path: Path) 
         assert run_cli("prepare", "folder", folder, "-o", tmp_path / "out", *more).returncode == expected
 
 
-@pytest.mark.parametrize(("kind", "source", "words"), [("folder", "nowhere", "does not exist"), ("foldr", "d", "foldr")])
-def test_wrong_usage_gives_2_and_one_line(run_cli: Run, tmp_path: Path, kind: str, source: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "source", "output", "words"),
+    [
+        ("folder", "nowhere", "out", "does not exist"),
+        ("foldr", "d", "out", "foldr"),
+        ("folder", "d", "d/out", "lies in the data themselves"),
+    ],
+)
+def test_wrong_usage_gives_2_and_one_line(run_cli: Run, tmp_path: Path, kind: str, source: str, output: str, words: str) -> None:
     m.table(tmp_path / "d")
-    done = run_cli("prepare", kind, tmp_path / source, "-o", tmp_path / "out")
+    done = run_cli("prepare", kind, tmp_path / source, "-o", tmp_path / output)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / output).exists()
 
 
 @pytest.mark.parametrize(

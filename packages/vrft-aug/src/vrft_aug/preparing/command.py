@@ -78,6 +78,8 @@ def run_prepare(run: Invocation, settings: PrepareSettings, output: Path) -> dic
         See :func:`vrft_aug.preparing.run.prepare`.
     """
     source = str(settings.data.path)
+    if output.resolve().is_relative_to(Path(source).resolve()):
+        raise ConfigError("--output", f"{output} lies in the data themselves", "choose a folder elsewhere")
     check_writable(output, force=run.force or _is_empty(output))
     record = RunRecord(command="vrft-aug prepare", settings=settings, seed=settings.seed, inputs=[] if run.dry_run else [source])
     checked = prepare(
