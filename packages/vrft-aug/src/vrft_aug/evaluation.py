@@ -255,7 +255,8 @@ def _ordered(boxes: Sequence[Sequence[float]]) -> list[list[float]]:
 
 def _names(rows: Any) -> tuple[str, ...]:
     """Names of all classes or grades; questions may have choices of their own."""
-    names = dict.fromkeys(name for classes in rows["classes"] for name in classes or ())
+    known = rows["classes"] if "classes" in rows.column_names else ()
+    names = dict.fromkeys(name for classes in known for name in classes or ())
     return tuple(names) or tuple(str(i) for i in range(rows[0].get("num_grades") or 0))
 
 
