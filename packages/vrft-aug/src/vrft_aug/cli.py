@@ -24,8 +24,8 @@ RecipeFile = Annotated[Path, typer.Argument(help="Recipe, a YAML file; vrft-aug 
 def init(
     run: Invocation,
     kind: Annotated[
-        Literal["scans", "pneumonia", "grades", "boxes"],
-        typer.Argument(help="Drawn scans (no data needed), PneumoniaMNIST, ordinal grades, or boxes and then grades."),
+        Literal["scans", "pneumonia", "grades", "boxes", "prepared"],
+        typer.Argument(help="Drawn scans (no data needed), PneumoniaMNIST, grades, boxes and then grades, or your prepared data."),
     ] = "scans",
     output: Annotated[Path, typer.Option("-o", "--output", help="Recipe to write.")] = Path("recipe.yaml"),
     data: Annotated[Path | None, typer.Option(help="Your data, a file or folder as the recipe says.")] = None,
@@ -41,6 +41,36 @@ def init(
         write_text(check_writable(output, force=run.force), text)
         run.say(f"wrote {output}; next: vrft-aug plan {output}")
     return {"recipe": str(output), "kind": kind, "written": not run.dry_run}
+
+
+Readable = Literal["medmnist", "grades", "folder", "voc", "coco", "masks", "dicom", "vqa"]
+
+
+@commandline.command(app, writes=True, seeded=True)
+def prepare(
+    run: Invocation,
+    kind: Annotated[
+        Readable, typer.Argument(help="What the data are; folder: images with a CSV table of classes or a folder for each.")
+    ],
+    source: Annotated[Path, typer.Argument(help="File or folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; a recipe reads it as kind prepared.")],
+    classes: Annotated[str | None, typer.Option(help="Names of all classes, or of the grades in rising order: a,b,c.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="An option of the reader, NAME=VALUE; repeat it.")] = None,
+    window: Annotated[str | None, typer.Option(help="dicom: CENTRE,WIDTH, file, range, or for CT lung, bone, brain, ...")] = None,
+    split: Annotated[str | None, typer.Option(help="Shares of train, val and perhaps test, by subject: 0.7,0.15,0.15.")] = None,
+    grey: Annotated[
+        str, typer.Option(help="Images of more than 8 bits: percentile, range, or LOWEST,HIGHEST value.")
+    ] = "percentile",
+    allow: Annotated[list[str] | None, typer.Option(help="A fault whose samples are left out and counted; repeat it.")] = None,
+    near: Annotated[bool, typer.Option("--near/--no-near", help="Look for near duplicates too.")] = True,
+) -> dict[str, Any]:
+    """Check your own data and write them in one form: exit code 8, and nothing written, if they have faults that are not allowed."""
+    from vrft_aug.preparing import command
+
+    settings = command.settings_of(
+        kind, source, classes=classes, option=option, window=window, split=split, grey=grey, allow=allow, near=near, seed=run.seed
+    )
+    return command.run_prepare(run, settings, output)
 
 
 @commandline.command(app, recipe=True)

@@ -102,7 +102,7 @@ def evaluate_policy(
     took = time.perf_counter() - started
     facts = rows.remove_columns([c for c in ("image", "images") if c in rows.column_names])
     predictions = [judge(facts[i], text) for i, text in enumerate(completions)]
-    return measure(predictions, tasks[0], _names(facts[0]), settings, name=name, wall_time_s=took)
+    return measure(predictions, tasks[0], _names(facts), settings, name=name, wall_time_s=took)
 
 
 def generate(model: Any, processor: Any, rows: Any, settings: EvaluationSettings) -> list[str]:
@@ -253,10 +253,11 @@ def _ordered(boxes: Sequence[Sequence[float]]) -> list[list[float]]:
     return [[min(b[0], b[2]), min(b[1], b[3]), max(b[0], b[2]), max(b[1], b[3])] for b in boxes]
 
 
-def _names(row: dict[str, Any]) -> tuple[str, ...]:
-    if row.get("classes"):
-        return tuple(row["classes"])
-    return tuple(str(i) for i in range(row.get("num_grades") or 0))
+def _names(rows: Any) -> tuple[str, ...]:
+    """Names of all classes or grades; questions may have choices of their own."""
+    known = rows["classes"] if "classes" in rows.column_names else ()
+    names = dict.fromkeys(name for classes in known for name in classes or ())
+    return tuple(names) or tuple(str(i) for i in range(rows[0].get("num_grades") or 0))
 
 
 def measure(

@@ -51,7 +51,9 @@ class PromptSettings:
         return units.frame(self.coordinates, image_size, resize=self.resize)
 
 
-def question(task: Task, settings: PromptSettings, *, classes: Sequence[str] = (), thing: str | None = None) -> str:
+def question(
+    task: Task, settings: PromptSettings, *, classes: Sequence[str] = (), thing: str | None = None, asked: str | None = None
+) -> str:
     """The question without knowledge.
 
     Parameters
@@ -64,13 +66,15 @@ def question(task: Task, settings: PromptSettings, *, classes: Sequence[str] = (
         Names of the classes or grades.
     thing
         What the boxes hold, ``finding`` if none.
+    asked
+        The sample's own question (visual question answering), instead of the one of the task.
     """
-    asked = {"classification": _classification, "grading": _grading, "localisation": _localisation}[task]
-    ask, form = asked(settings, classes, thing or "finding")
+    wording = {"classification": _classification, "grading": _grading, "localisation": _localisation}[task]
+    ask, form = wording(settings, classes, thing or "finding")
     if settings.style == "short":
-        return settings.question or ask
+        return settings.question or (ask if asked is None else f"{asked} {ask}")
     think = "First think between <think> and </think>, then give"
-    return f"{settings.question or ask} {think} {form} between <answer> and </answer>."
+    return f"{settings.question or asked or ask} {think} {form} between <answer> and </answer>."
 
 
 def _classification(settings: PromptSettings, names: Sequence[str], thing: str) -> tuple[str, str]:

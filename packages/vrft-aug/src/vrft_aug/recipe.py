@@ -30,12 +30,17 @@ __all__ = [
     "load_recipe",
 ]
 
-# Tasks that a kind of data can serve; voc and masks know boxes only.
+# Tasks that a kind of data can serve; voc, coco and masks know boxes only.
 _TASKS: dict[str, tuple[Task, ...]] = {
     "medmnist": ("classification", "grading"),
     "grades": ("grading", "classification"),
     "voc": ("localisation",),
     "masks": ("localisation",),
+    "coco": ("localisation",),
+    "folder": ("classification", "grading"),
+    "dicom": ("classification", "grading"),
+    "vqa": ("classification",),
+    "prepared": ("classification", "grading", "localisation"),
     "drawn-scans": ("classification", "localisation"),
     "drawn-grades": ("grading", "classification", "localisation"),
 }

@@ -7,9 +7,9 @@ from string import Template
 
 from medcore.plugins import unknown_name
 
-TEMPLATES = ("scans", "pneumonia", "grades", "boxes")
-"""Drawn scans (no data needed), PneumoniaMNIST, ordinal grades, boxes and then grades."""
-_DATA = {"scans": "", "pneumonia": "pneumoniamnist.npz", "grades": "grading", "boxes": "idrid"}
+TEMPLATES = ("scans", "pneumonia", "grades", "boxes", "prepared")
+"""Drawn scans (no data needed), PneumoniaMNIST, ordinal grades, boxes and then grades, your own data after ``vrft-aug prepare``."""
+_DATA = {"scans": "", "pneumonia": "pneumoniamnist.npz", "grades": "grading", "boxes": "idrid", "prepared": "prepared"}
 
 
 def template(kind: str, *, recipe: str = "recipe.yaml", data: str | None = None) -> str:

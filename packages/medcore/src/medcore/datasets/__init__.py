@@ -6,6 +6,7 @@ from medcore.datasets.check import check_dataset
 from medcore.datasets.check_report import CheckReport, Finding
 from medcore.datasets.classified import ClassFolders, ClassTable
 from medcore.datasets.coco import CocoDetection
+from medcore.datasets.deep_images import read_deep_image
 from medcore.datasets.dicom_folder import DicomImages
 from medcore.datasets.duplicates import DuplicateGroup, find_duplicates, pixel_hash
 from medcore.datasets.graded import GradedFolder
@@ -21,12 +22,15 @@ from medcore.datasets.relaxometry import RelaxometryFolder, RelaxometrySample
 from medcore.datasets.seen import Part
 from medcore.datasets.splits import Subset, fold_pairs, split_dataset
 from medcore.datasets.stored_splits import StoredSplit, duplicate_groups, load_split, read_split, save_split
+from medcore.datasets.tolerance import Collected, SampleError, SampleFault, StatedBox, collect_faults
 from medcore.datasets.voc import VocFolder
 from medcore.datasets.vqa import VqaLines
+from medcore.datasets.window_presets import WINDOW_PRESETS
 
 __all__ = [
     "EDGES",
     "KINDS",
+    "WINDOW_PRESETS",
     "AnnotatedImages",
     "Annotation",
     "Box",
@@ -35,6 +39,7 @@ __all__ = [
     "ClassTable",
     "CocoDetection",
     "Collate",
+    "Collected",
     "Dataset",
     "DatasetCard",
     "DicomImages",
@@ -49,11 +54,15 @@ __all__ = [
     "RelaxometryFolder",
     "RelaxometrySample",
     "Sample",
+    "SampleError",
+    "SampleFault",
+    "StatedBox",
     "StoredSplit",
     "Subset",
     "VocFolder",
     "VqaLines",
     "check_dataset",
+    "collect_faults",
     "drawn_grades",
     "drawn_scans",
     "duplicate_groups",
@@ -64,6 +73,7 @@ __all__ = [
     "load_split",
     "open_dataset",
     "pixel_hash",
+    "read_deep_image",
     "read_image",
     "read_split",
     "recognise_dataset",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from jaxtyping import Bool
+
+from medcore.datasets.tolerance import SampleError, StatedBox, report
 
 Box = tuple[float, float, float, float]
 MAX_SHOWN = 50
@@ -59,3 +63,55 @@ class BoxFaults:
             if left := self._left.get(kind):
                 told.append(f"and {left} more {kind}")
         return tuple(told)
+
+
+def report_box(sample: str, where: str, problem: str, kind: str) -> bool:
+    """Note a box that cannot be as it is stated, where faults are collected; False where they are not."""
+    return report(sample, SampleError(where, problem, "correct the box, or state the convention it is in", kind))
+
+
+_SLACK = 1.0
+_SHARES = " as shares of the image"
+
+
+def fitting(boxes: Sequence[StatedBox]) -> dict[str, int]:
+    """How many boxes are boxes within their image, to one pixel, in each convention that four numbers may be in.
+
+    The conventions are ``[x0, y0, x1, y1]``, ``[x, y, width, height]`` and ``[centre x, centre y, width, height]``, each in pixels and as
+    shares of the image (no number above 1).
+    """
+    counts = {}
+    for name, corners in _CORNERS.items():
+        counts[name] = sum(_is_inside(corners(b.numbers), b.height, b.width) for b in boxes)
+    for name, corners in _CORNERS.items():
+        shares = [b for b in boxes if max(b.numbers) <= 1]
+        counts[name + _SHARES] = sum(_is_inside(_scaled(corners(b.numbers), b.height, b.width), b.height, b.width) for b in shares)
+    return counts
+
+
+def _is_inside(box: Box, height: int, width: int) -> bool:
+    x0, y0, x1, y1 = box
+    return -_SLACK <= x0 < x1 <= width + _SLACK and -_SLACK <= y0 < y1 <= height + _SLACK
+
+
+def _as_stated(box: Box) -> Box:
+    return box
+
+
+def _extent(box: Box) -> Box:
+    return box[0], box[1], box[0] + box[2], box[1] + box[3]
+
+
+def _centred(box: Box) -> Box:
+    return box[0] - box[2] / 2, box[1] - box[3] / 2, box[0] + box[2] / 2, box[1] + box[3] / 2
+
+
+def _scaled(box: Box, height: int, width: int) -> Box:
+    return box[0] * width, box[1] * height, box[2] * width, box[3] * height
+
+
+_CORNERS: dict[str, Callable[[Box], Box]] = {
+    "[x0, y0, x1, y1]": _as_stated,
+    "[x, y, width, height]": _extent,
+    "[centre x, centre y, width, height]": _centred,
+}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medcore.atomic import sha256_file
-from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, count_splits, tally, unique_ids
+from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, count_splits, tally
 from medcore.datasets.graded import IMAGE_COLUMNS, SUBJECT_COLUMNS
 from medcore.datasets.images import (
     IMAGE_FOLDERS,
@@ -23,6 +23,7 @@ from medcore.datasets.images import (
 from medcore.datasets.labels import SPLIT_COLUMNS, choose_split, read_labels
 from medcore.datasets.origin import find_origin
 from medcore.datasets.tables import find_table, known_column
+from medcore.datasets.tolerance import SampleError, spare
 from medcore.errors import ConfigError, InputError
 
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -82,16 +83,18 @@ class ClassFolders(AnnotatedImages):
         annotations, files = [], []
         for part, name, place in places:
             for file in _images_of(place):
-                files.append(file)
-                annotations.append(
-                    Annotation(
-                        sample_id=file.relative_to(folder).as_posix(),
-                        label=name,
-                        grade=known.index(name) if ordered else None,
-                        split=part,
-                        subject=None if pattern is None else _subject(pattern, file),
+                with spare(file.relative_to(folder).as_posix(), "no-subject"):
+                    subject = None if pattern is None else _subject(pattern, file)
+                    files.append(file)
+                    annotations.append(
+                        Annotation(
+                            sample_id=file.relative_to(folder).as_posix(),
+                            label=name,
+                            grade=known.index(name) if ordered else None,
+                            split=part,
+                            subject=subject,
+                        )
                     )
-                )
         if not files:
             raise InputError(folder, "holds no images in its class folders", f"add {', '.join(SUFFIXES)} files")
         chosen = choose_split(annotations, split, str(folder))
@@ -190,18 +193,26 @@ class ClassTable(AnnotatedImages):
         )
         where = [f"{table.path}, line {line}" for line in table.lines]
         plain = ImageFolder(images)
-        named = zip(table.column(names_column), where, strict=True)
-        files = [file_inside(images, n, w) if "/" in n else plain.find(n, w) for n, w in named]
-        ids = [f.relative_to(images).as_posix() for f in files]
-        unique_ids(ids, str(table.path))
+        found: dict[int, Path] = {}
+        ids: dict[int, str] = {}
+        seen: set[str] = set()
+        for i, (name, place) in enumerate(zip(table.column(names_column), where, strict=True)):
+            with spare(name[:80] or place):
+                file = file_inside(images, name, place) if "/" in name else plain.find(name, place)
+                own = file.relative_to(images).as_posix()
+                if own in seen:
+                    raise SampleError(table.path, f"has the identifier {own!r} twice", "give every sample its own", "repeated")
+                seen.add(own)
+                found[i], ids[i] = file, own
         everything = ImageFolder(
-            images, sorted({f for place in {images, *(f.parent for f in files)} for f in files_in(place, SUFFIXES)})
+            images, sorted({f for place in {images, *(f.parent for f in found.values())} for f in files_in(place, SUFFIXES)})
         )
         if unlabelled == "refuse":
-            everything.refuse_unlabelled(files)
-        left = len(everything.files) - len(files)
-        subjects = table.column(subject_column) if subject_column else ("",) * len(files)
-        splits = table.column(split_column) if split_column else ("",) * len(files)
+            everything.refuse_unlabelled(found.values())
+        left = len(everything.files) - len(found)
+        subjects = table.column(subject_column) if subject_column else ("",) * len(where)
+        splits = table.column(split_column) if split_column else ("",) * len(where)
+        rows = [i for i in found if i not in labels.refused]
         annotations = [
             Annotation(
                 sample_id=ids[i],
@@ -211,11 +222,11 @@ class ClassTable(AnnotatedImages):
                 subject=subjects[i] or None,
                 split=splits[i] or None,
             )
-            for i in range(len(files))
+            for i in rows
         ]
         chosen = choose_split(annotations, split, str(table.path))
         kept = [annotations[i] for i in chosen]
-        self._files = [files[i] for i in chosen]
+        self._files = [found[rows[i]] for i in chosen]
         counts = tally(kept, labels.task, labels.classes)
         origin = find_origin(folder, licence, source)
         card = DatasetCard(

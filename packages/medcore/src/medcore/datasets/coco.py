@@ -11,10 +11,11 @@ from typing import Any
 
 from medcore.atomic import sha256_file
 from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, tally
-from medcore.datasets.boxes import Box, BoxFaults, box_problem, cut_box
+from medcore.datasets.boxes import Box, BoxFaults, box_problem, cut_box, report_box
 from medcore.datasets.images import SUFFIXES, file_inside, files_in, folder_of, image_size, read_image
 from medcore.datasets.origin import NOT_STATED, find_origin, one_line
 from medcore.datasets.strict_json import check_number, check_text, check_whole, load_json
+from medcore.datasets.tolerance import SampleError, note_box, spare
 from medcore.errors import ConfigError, InputError
 
 ANNOTATION_FOLDERS = ("annotations", "Annotations")
@@ -75,14 +76,17 @@ class CocoDetection(AnnotatedImages):
         content = _Content(load_json(file), str(file))
         named = content.categories()
         known = _chosen(classes, tuple(named.values()), file)
-        self._entries = content.images()
-        self._files = _files(self._entries, file, images)
+        listed = content.images()
+        self._entries, self._files = _files(listed, file, images)
         self._sizes_checked = check_sizes
         if check_sizes:
-            for i in range(len(self._files)):
-                self._check_size(i, image_size(self._files[i]))
+            for i, entry in enumerate(self._entries):
+                with spare(entry.name, "damaged-image"):
+                    self._check_size(i, image_size(self._files[i]))
         faults = BoxFaults()
-        boxes = content.boxes(self._entries, named, known, faults)
+        place = {entry.number: i for i, entry in enumerate(listed)}
+        every = content.boxes(listed, named, known, faults)
+        boxes = [every[place[entry.number]] for entry in self._entries]
         annotations = [
             Annotation(
                 sample_id=entry.name,
@@ -121,7 +125,7 @@ class CocoDetection(AnnotatedImages):
         entry = self._entries[index]
         if size != (entry.height, entry.width):
             shown = f"is stated with {entry.width} x {entry.height} pixels and has {size[1]} x {size[0]}"
-            raise InputError(self._files[index], shown, _HINT)
+            raise SampleError(self._files[index], shown, _HINT, "wrong-size")
 
 
 @dataclass(frozen=True)
@@ -180,12 +184,14 @@ class _Content:
         numbers: set[Any] = set()
         names: set[str] = set()
         for where, item in self._objects("images"):
-            entry = _entry(item, where)
-            if entry.number in numbers or entry.name in names:
-                raise InputError(where, f"repeats the image {entry.name!r} or its id {entry.number!r}", _HINT)
-            numbers.add(entry.number)
-            names.add(entry.name)
-            found.append(entry)
+            with spare(where):
+                entry = _entry(item, where)
+                if entry.number in numbers or entry.name in names:
+                    twice = f"repeats the image {entry.name!r} or its id {entry.number!r}"
+                    raise SampleError(where, twice, _HINT, "repeated")
+                numbers.add(entry.number)
+                names.add(entry.name)
+                found.append(entry)
         if not found:
             raise InputError(self._what, "has no images", "give detection annotations in COCO's format")
         return found
@@ -199,22 +205,24 @@ class _Content:
         wanted = set(known)
         numbers: set[Any] = set()
         for where, item in self._objects("annotations"):
-            number = _identifier(item, "id", where)
-            if number in numbers:
-                raise InputError(where, f"repeats the id {number!r}", _HINT)
-            numbers.add(number)
-            image, category = _identifier(item, "image_id", where), _identifier(item, "category_id", where)
-            if image not in place:
-                raise InputError(where, f"belongs to the image {image!r}, which is not listed", _HINT)
-            if category not in named:
-                raise InputError(where, f"is of the category {category!r}, which is not listed", _HINT)
-            crowd = item.get("iscrowd", 0)
-            if crowd not in (0, 1):
-                raise InputError(where, f"has iscrowd = {ascii(crowd)[:40]}", "give 0 or 1")
-            entry, label = entries[place[image]], named[category]
-            corners = _corners(item.get("bbox"), where, entry, f"annotation {number} ({label}) of {entry.name}", faults)
-            if corners is not None and label in wanted:
-                found[place[image]].append(_Labelled(corners, label, crowd == 1))
+            owner = place.get(image) if isinstance(image := item.get("image_id"), (int, str)) else None
+            with spare(where if owner is None else entries[owner].name):
+                number = _identifier(item, "id", where)
+                if number in numbers:
+                    raise SampleError(where, f"repeats the id {number!r}", _HINT, "repeated")
+                numbers.add(number)
+                image, category = _identifier(item, "image_id", where), _identifier(item, "category_id", where)
+                if image not in place:
+                    raise InputError(where, f"belongs to the image {image!r}, which is not listed", _HINT)
+                if category not in named:
+                    raise SampleError(where, f"is of the category {category!r}, which is not listed", _HINT, "unknown-label")
+                crowd = item.get("iscrowd", 0)
+                if crowd not in (0, 1):
+                    raise InputError(where, f"has iscrowd = {ascii(crowd)[:40]}", "give 0 or 1")
+                entry, label = entries[place[image]], named[category]
+                corners = _corners(item.get("bbox"), where, entry, f"annotation {number} ({label}) of {entry.name}", faults)
+                if corners is not None and label in wanted:
+                    found[place[image]].append(_Labelled(corners, label, crowd == 1))
         return found
 
     def licence(self) -> str:
@@ -287,7 +295,8 @@ def _entry(item: Mapping[str, Any], where: str) -> _Entry:
     )
 
 
-def _files(entries: Sequence[_Entry], file: Path, images: str | Path | None) -> list[Path]:
+def _files(entries: Sequence[_Entry], file: Path, images: str | Path | None) -> tuple[list[_Entry], list[Path]]:
+    """The entries whose images are there, and the images."""
     if images is not None:
         folder = folder_of(images)
     else:
@@ -295,12 +304,16 @@ def _files(entries: Sequence[_Entry], file: Path, images: str | Path | None) -> 
         stem = next((file.stem.removeprefix(p) for p in _PREFIXES if file.stem.startswith(p)), file.stem)
         places = [*(base / n for n in (*IMAGE_FOLDERS, stem)), file.parent, base]
         folder = next((p for p in places if _holds(p, entries[0].name)), base)
-    files = []
+    kept, files = [], []
     for i, entry in enumerate(entries):
-        files.append(file_inside(folder, entry.name, f"{file}, images[{i}]"))
-        if files[-1].suffix.lower() not in SUFFIXES:
-            raise InputError(f"{file}, images[{i}]", f"names {entry.name[:80]!r}, no image file", f"give {', '.join(SUFFIXES)}")
-    return files
+        where = f"{file}, images[{i}]"
+        with spare(entry.name):
+            found = file_inside(folder, entry.name, where)
+            if found.suffix.lower() not in SUFFIXES:
+                raise InputError(where, f"names {entry.name[:80]!r}, no image file", f"give {', '.join(SUFFIXES)}")
+            kept.append(entry)
+            files.append(found)
+    return kept, files
 
 
 def _holds(folder: Path, name: str) -> bool:
@@ -315,21 +328,27 @@ def _corners(bbox: Any, where: str, entry: _Entry, shown: str, faults: BoxFaults
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise InputError(where, f"has bbox = {ascii(bbox)[:60]}", "give [x, y, width, height]")
     x, y, width, height = (check_number(v, "bbox", where) for v in bbox)
+    note_box(entry.name, (x, y, width, height), entry.height, entry.width)
     if width < 0 or height < 0:
-        raise InputError(where, f"has a bbox of {width:g} x {height:g} pixels", "give [x, y, width, height]")
+        raise SampleError(where, f"has a bbox of {width:g} x {height:g} pixels", "give [x, y, width, height]", "bad-box")
     shown = f"{shown}: the box ({x:g}, {y:g}, {width:g}, {height:g})"
     box = (x, y, x + width, y + height)
     problem = box_problem(box, entry.height, entry.width)
     if problem == "zero area":
+        if report_box(entry.name, where, f"has {shown} of zero area", "zero-box"):
+            return None
         faults.add("boxes of zero area", f"{shown} has zero area and is left out")
         return None
     if problem is None:
         return box
     inner = cut_box(box, entry.height, entry.width)
     if inner is None:
-        raise InputError(where, f"has {shown} outside its image of {entry.width} x {entry.height} pixels", _HINT)
+        outside = f"has {shown} outside its image of {entry.width} x {entry.height} pixels"
+        raise SampleError(where, outside, _HINT, "box-outside")
     if max(abs(a - b) for a, b in zip(box, inner, strict=True)) > _ROUNDING * max(entry.width, entry.height):
         beyond = f"{shown} reaches beyond the image of {entry.width} x {entry.height} pixels and is cut at its border"
+        if report_box(entry.name, where, f"has {shown} reaching beyond its image of {entry.width} x {entry.height}", "box-outside"):
+            return inner
         faults.add("boxes that reach beyond their image", beyond)
     return inner
 

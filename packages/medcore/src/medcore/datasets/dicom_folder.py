@@ -11,11 +11,12 @@ from pathlib import Path
 
 from medcore.atomic import sha256_file
 from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, tally, unique_ids
-from medcore.datasets.dicom_grey import WindowChoice, check_window, grey_image, grey_volume, window_of
+from medcore.datasets.dicom_grey import WindowChoice, check_hounsfield, check_window, grey_image, grey_volume, window_of
 from medcore.datasets.images import digest, files_in, folder_of
 from medcore.datasets.labels import Labels, read_labels
 from medcore.datasets.origin import find_origin
 from medcore.datasets.tables import Table, find_table
+from medcore.datasets.tolerance import SampleError, report, spare
 from medcore.errors import ConfigError, InputError
 from medcore.io.dicom.files import n_frames, open_dicom
 from medcore.io.dicom.series import find_files
@@ -52,8 +53,9 @@ class DicomImages(AnnotatedImages):
         ``"image"``: each file is a sample and has one frame. ``"series"``: each series is one, a volume (z, y, x), or an image where it
         has one.
     window
-        (centre, width) in the units of the file after slope and intercept; ``"file"``: the first window or the table of grey values
-        that the file holds, where it holds none the range of its values; ``"range"``: always the range of its values.
+        (centre, width) in the units of the file after slope and intercept; for CT a name of :data:`WINDOW_PRESETS`, such as
+        ``"lung"``; ``"file"``: the first window or the table of grey values that the file holds, where it holds none the range of its
+        values; ``"range"``: always the range of its values.
     salt
         A secret that makes the names of patients the same in all data sets opened with it. Without it they depend on the identifiers
         of the images in this folder, and change when an image is added.
@@ -101,7 +103,7 @@ class DicomImages(AnnotatedImages):
                 wrong[0], f"is {wrong[1]!r}", "use 'refuse' or 'skip'" if wrong[0] == "unlabelled" else "'image' or 'series'"
             )
         self._window = check_window(window)
-        units, notes = _units(folder, unit, salt, self._window)
+        units, notes = _units(folder, unit, salt, window)
         table = find_table(folder, csv)[1] if csv is not None or files_in(folder, (".csv",)) else None
         labels: Labels | None = None
         rows: dict[int, int] = {}
@@ -117,6 +119,7 @@ class DicomImages(AnnotatedImages):
                 ordered=ordered,
                 others=(column,),
             )
+            rows = {sample: row for sample, row in rows.items() if row not in labels.refused}
             notes += _unlabelled(units, rows, unlabelled)
             units = [u for i, u in enumerate(units) if i in rows]
             rows = {new: rows[old] for new, old in enumerate(sorted(rows))}
@@ -174,13 +177,16 @@ class _Header:
 
 def _headers(folder: Path, window: WindowChoice) -> list[_Header]:
     found = []
+    used = check_window(window)
     for file in find_files(folder):
-        dataset = open_dicom(file)
-        uids = {keyword: str(dataset.get(keyword) or "") for keyword in _UIDS}
-        patient = str(dataset.get("PatientID") or "").strip()
-        found.append(
-            _Header(file=file, frames=n_frames(dataset), uids=uids, patient=patient, window=window_of(dataset, window, file))
-        )
+        with spare(file.relative_to(folder).as_posix(), "damaged-image"):
+            dataset = open_dicom(file)
+            check_hounsfield(dataset, window, file)
+            uids = {keyword: str(dataset.get(keyword) or "") for keyword in _UIDS}
+            patient = str(dataset.get("PatientID") or "").strip()
+            found.append(
+                _Header(file=file, frames=n_frames(dataset), uids=uids, patient=patient, window=window_of(dataset, used, file))
+            )
     if not found:
         raise InputError(folder, "holds no DICOM files", "give a folder of DICOM images")
     return found
@@ -202,11 +208,13 @@ def _units(folder: Path, unit: str, salt: str | None, window: WindowChoice) -> t
     for members in groups.values():
         own = [headers[i] for i in members]
         frames = sum(h.frames for h in own)
-        if unit == "image" and frames > 1:
-            raise InputError(own[0].file, f"has {frames} frames", "open the folder with unit='series'")
-        if len({subjects[i] for i in members}) > 1:
-            raise InputError(own[0].file, "is of a series that mixes patients", "separate them")
-        units.append(_unit(folder, own, subjects[members[0]], unit, frames > 1))
+        with spare(own[0].file.relative_to(folder).as_posix()):
+            if unit == "image" and frames > 1:
+                several = f"has {frames} frames"
+                raise SampleError(own[0].file, several, "open the folder with unit='series'", "several-frames")
+            if len({subjects[i] for i in members}) > 1:
+                raise InputError(own[0].file, "is of a series that mixes patients", "separate them")
+            units.append(_unit(folder, own, subjects[members[0]], unit, frames > 1))
     shapes = {u.is_volume for u in units}
     if len(shapes) > 1:
         raise InputError(folder, "mixes series of one image with volumes", "open them as two data sets")
@@ -238,13 +246,21 @@ def _match(table: Table, units: Sequence[_Unit], key_column: str | None) -> tupl
     """The column that names samples, and the row of each sample that has one."""
     places = [_places(units, kind) for kind in range(len(KEY_NAMES))]
     columns = [key_column] if key_column is not None else [c for c in table.columns if c]
-    for column in columns:
-        cells = table.column(column)
-        for place in places:
-            if all(cell in place for cell in cells):
-                return column, _rows(table, column, [place[cell] for cell in cells])
-    _refuse_keys(table, columns, places)
-    raise AssertionError  # _refuse_keys always raises
+    column, place = max(((c, p) for c in columns for p in places), key=lambda pair: _hits(table, *pair))
+    cells = table.column(column)
+    if not _hits(table, column, place):
+        raise _unknown_key(table, column, 0)
+    known = []
+    for row, cell in enumerate(cells):
+        with spare(f"line {table.lines[row]}"):
+            if cell not in place:
+                raise _unknown_key(table, column, row)
+            known.append(row)
+    return column, _rows(table, column, {row: place[cells[row]] for row in known}, units)
+
+
+def _hits(table: Table, column: str, place: Mapping[str, int]) -> int:
+    return sum(cell in place for cell in table.column(column))
 
 
 def _places(units: Sequence[_Unit], kind: int) -> dict[str, int]:
@@ -259,30 +275,25 @@ def _places(units: Sequence[_Unit], kind: int) -> dict[str, int]:
     return {key: i for key, i in found.items() if key not in twice}
 
 
-def _rows(table: Table, column: str, samples: Sequence[int]) -> dict[int, int]:
+def _rows(table: Table, column: str, samples: Mapping[int, int], units: Sequence[_Unit]) -> dict[int, int]:
     rows: dict[int, int] = {}
-    for row, sample in enumerate(samples):
-        if sample in rows:
-            raise InputError(
-                table.path, f"has two rows for one sample, the second in line {table.lines[row]} ({column})", "keep one of them"
-            )
-        rows[sample] = row
+    for row, sample in samples.items():
+        with spare(units[sample].name):
+            if sample in rows:
+                twice = f"has two rows for one sample, the second in line {table.lines[row]} ({column})"
+                raise SampleError(table.path, twice, "keep one of them", "repeated")
+            rows[sample] = row
     return rows
 
 
-def _refuse_keys(table: Table, columns: Sequence[str], places: Sequence[Mapping[str, int]]) -> None:
-    """Say which row names no image, in the column that names most."""
-    best, line, hits = columns[0], table.lines[0], -1
-    for column in columns:
-        cells = table.column(column)
-        for place in places:
-            found = [cell in place for cell in cells]
-            if sum(found) > hits:
-                best, line, hits = column, table.lines[found.index(False)], sum(found)
-    raise InputError(
+def _unknown_key(table: Table, column: str, row: int) -> SampleError:
+    """The error of a row that names no image."""
+    line = table.lines[row]
+    return SampleError(
         table.path,
-        f"names in line {line} no image of the folder, or several ({best}; tried as {', '.join(KEY_NAMES)})",
+        f"names in line {line} no image of the folder, or several ({column}; tried as {', '.join(KEY_NAMES)})",
         "correct the row, or choose the column with key_column=",
+        "missing-image",
     )
 
 
@@ -290,7 +301,11 @@ def _unlabelled(units: Sequence[_Unit], rows: Mapping[int, int], unlabelled: str
     left = [i for i in range(len(units)) if i not in rows]
     if left and unlabelled == "refuse":
         more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
-        raise InputError(units[left[0]].files[0], f"has no label{more}", "add a row to the table, or open with unlabelled='skip'")
+        hint = "add a row to the table, or open with unlabelled='skip'"
+        noted = [report(units[i].name, SampleError(units[i].files[0], "has no label", hint, "no-label")) for i in left]
+        if not all(noted):
+            raise InputError(units[left[0]].files[0], f"has no label{more}", hint)
+        return []
     return [f"{len(left)} images have no row and are left out"] if left else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,31 +11,50 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
+from medcore.datasets.window_presets import WINDOW_PRESETS
 from medcore.errors import ConfigError, InputError, MissingExtraError
 from medcore.io.dicom import read_dicom
 from medcore.io.dicom.files import open_dicom
 from medcore.io.guard import foreign_errors
 
 WindowChoice = Sequence[float] | str
-"""(centre, width), ``"file"`` or ``"range"``."""
+"""(centre, width), ``"file"``, ``"range"``, or a name of :data:`medcore.datasets.window_presets.WINDOW_PRESETS`."""
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 _HINT = "give window=(centre, width) or window='range'"
 
 
 def check_window(window: WindowChoice) -> tuple[float, float] | str:
-    """`window` as centre and width, or the word.
+    """`window` as centre and width, or the word ``"file"`` or ``"range"``.
 
     Raises
     ------
     ConfigError
-        If it is neither ``"file"`` nor ``"range"`` nor a finite centre and a positive width.
+        If it is neither one of these words, nor a preset, nor a finite centre and a positive width.
     """
     if isinstance(window, str):
         if window in ("file", "range"):
             return window
-    elif len(window) == 2 and all(_is_number(v) for v in window) and window[1] > 0:
+        if window in WINDOW_PRESETS:
+            return WINDOW_PRESETS[window]
+        near = difflib.get_close_matches(window, list(WINDOW_PRESETS), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use file, range, {', '.join(WINDOW_PRESETS)}, or (centre, width)"
+        raise ConfigError("window", f"is {window[:40]!r}", hint)
+    if len(window) == 2 and all(_is_number(v) for v in window) and window[1] > 0:
         return float(window[0]), float(window[1])
-    raise ConfigError("window", f"is {window!r}", "give (centre, width), 'file' or 'range'")
+    raise ConfigError("window", f"is {window!r}", "give (centre, width), 'file', 'range' or the name of a preset")
+
+
+def check_hounsfield(dataset: Any, window: WindowChoice, path: Path) -> None:
+    """Refuse a preset, which is in Hounsfield units, for an image that has none.
+
+    Raises
+    ------
+    ConfigError
+        If `window` names a preset and the image is no CT.
+    """
+    if isinstance(window, str) and window in WINDOW_PRESETS and (modality := str(dataset.get("Modality") or "none")) != "CT":
+        problem = f"is of the modality {modality[:16]}, and the window {window!r} is in Hounsfield units of CT"
+        raise ConfigError(path, problem, "give window=(centre, width), 'file' or 'range'")
 
 
 def window_of(dataset: Any, window: WindowChoice, path: Path) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medcore.atomic import sha256_file
-from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, count_classes, unique_ids
+from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, class_names, count_classes
 from medcore.datasets.images import IMAGE_FOLDERS, ImageFolder, read_image, subfolder
 from medcore.datasets.origin import find_origin
 from medcore.datasets.tables import Table, find_table, known_column
+from medcore.datasets.tolerance import SampleError, spare
 from medcore.errors import InputError
 
 IMAGE_COLUMNS = ("image", "image_name", "image_id", "filename", "file_name", "file", "id_code", "id")
@@ -61,17 +62,32 @@ class GradedFolder(AnnotatedImages):
         origin = find_origin(folder, licence, source)
         images = ImageFolder(subfolder(folder, IMAGE_FOLDERS))
         names = table.column(image_column or known_column(table, IMAGE_COLUMNS, "file names", "image_column"))
-        grades = table.whole_numbers(grade_column or known_column(table, GRADE_COLUMNS, "grades", "grade_column"))
+        numbers = _grades(table, grade_column or known_column(table, GRADE_COLUMNS, "grades", "grade_column"), classes)
         subject = subject_column or table.find(SUBJECT_COLUMNS)
         subjects = table.column(subject) if subject else None
         where = [f"{table.path}, line {line}" for line in table.lines]
-        self._files = [images.find(n, w) for n, w in zip(names, where, strict=True)]
-        unique_ids([f.stem for f in self._files], str(table.path))
-        images.refuse_unlabelled(self._files)
-        known, faults = _grade_names(table, grades, classes)
+        files: dict[int, Path] = {}
+        seen: set[str] = set()
+        for i, (name, place) in enumerate(zip(names, where, strict=True)):
+            with spare(name[:80] or place):
+                file = images.find(name, place)
+                if file.stem in seen:
+                    twice = f"has the identifier {file.stem!r} twice"
+                    raise SampleError(table.path, twice, "give every sample its own", "repeated")
+                seen.add(file.stem)
+                files[i] = file
+        images.refuse_unlabelled(files.values())
+        rows = [i for i in files if i in numbers]
+        self._files, grades = [files[i] for i in rows], [numbers[i] for i in rows]
+        known, faults = _grade_names(grades, classes)
         annotations = [
-            Annotation(sample_id=file.stem, label=known[grade], grade=grade, subject=subjects[i] if subjects else file.stem)
-            for i, (file, grade) in enumerate(zip(self._files, grades, strict=True))
+            Annotation(
+                sample_id=files[i].stem,
+                label=known[numbers[i]],
+                grade=numbers[i],
+                subject=subjects[i] if subjects else files[i].stem,
+            )
+            for i in rows
         ]
         card = DatasetCard(
             name=folder.name,
@@ -92,11 +108,22 @@ class GradedFolder(AnnotatedImages):
         return read_image(self._files[index])
 
 
-def _grade_names(table: Table, grades: Sequence[int], given: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    count = len(class_names(given)) if given is not None else max(grades) + 1
-    for line, grade in zip(table.lines, grades, strict=True):
-        if not 0 <= grade < min(count, _MAX_GRADES):
-            top = f"0 to {count - 1}" if given is not None else f"0 to {_MAX_GRADES - 1}"
-            raise InputError(table.path, f"has the grade {grade} in line {line}, grades are {top}", "correct the table")
+def _grades(table: Table, column: str, given: Sequence[str] | None) -> dict[int, int]:
+    """The grade of every row that has one."""
+    count = _MAX_GRADES if given is None else min(len(class_names(given)), _MAX_GRADES)
+    found = {}
+    table.column(column)  # refuses an unknown column before any row is looked at
+    for i, line in enumerate(table.lines):
+        with spare(f"line {line}", "unknown-label"):
+            grade = table.whole_number(column, i)
+            if not 0 <= grade < count:
+                problem = f"has the grade {grade} in line {line}, grades are 0 to {count - 1}"
+                raise InputError(table.path, problem, "correct the table")
+            found[i] = grade
+    return found
+
+
+def _grade_names(grades: Sequence[int], given: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    count = len(class_names(given)) if given is not None else max(grades, default=-1) + 1
     names = class_names(given) if given is not None else tuple(f"grade {g}" for g in range(count))
     return names, tuple(f"{names[g]} has no image" for g in range(count) if g not in set(grades))

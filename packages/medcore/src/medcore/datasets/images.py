@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 
 from medcore.atomic import sha256_file
 from medcore.datasets.png_check import check_png
+from medcore.datasets.tolerance import SampleError, remark, report
 from medcore.errors import InputError, MissingExtraError
 from medcore.io.guard import foreign_errors, reason
 from medcore.io.limits import existing_file
@@ -25,8 +26,16 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _HINT = "get another copy of the file"
 
 
-def _open(path: Path) -> Any:
-    """The image with its header read, not decoded."""
+def open_image(path: Path) -> Any:
+    """The image with its header read, not decoded.
+
+    Raises
+    ------
+    InputError
+        If it is no image or claims too many pixels.
+    MissingExtraError
+        Without Pillow.
+    """
     try:
         from PIL import Image
     except ModuleNotFoundError as error:
@@ -35,11 +44,11 @@ def _open(path: Path) -> Any:
         with foreign_errors(path, f"is no image of the kinds {', '.join(_FORMATS)}", "give one of these"):
             image = Image.open(path, formats=_FORMATS)
     except Image.DecompressionBombError as error:
-        raise InputError(path, f"claims too many pixels ({reason(error)})", _HINT) from error
+        raise SampleError(path, f"claims too many pixels ({reason(error)})", _HINT, "bomb") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
-        raise InputError(path, f"claims {width} x {height} pixels, more than {MAX_PIXELS}", _HINT)
+        raise SampleError(path, f"claims {width} x {height} pixels, more than {MAX_PIXELS}", _HINT, "bomb")
     return image
 
 
@@ -51,7 +60,7 @@ def image_size(path: Path) -> tuple[int, int]:
     InputError
         If it is no image or claims too many pixels.
     """
-    with _open(existing_file(path)) as image:
+    with open_image(existing_file(path)) as image:
         width, height = image.size
     return height, width
 
@@ -75,14 +84,17 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "y x"] | UInt8[np.ndarray,
         Without Pillow.
     """
     path = existing_file(path)
-    with _open(path) as image:
+    with open_image(path) as image:
         with foreign_errors(path, "is a damaged image", _HINT):
             frames = getattr(image, "n_frames", 1)
         if frames != 1:
-            raise InputError(path, f"holds {frames} frames", "give one image for each file")
+            raise SampleError(path, f"holds {frames} frames", "give one image for each file", "several-frames")
         if image.mode.startswith(("I", "F")):
-            raise InputError(path, f"has more than 8 bits for each pixel (mode {image.mode})", "rescale it to 8 bits first")
+            deep = f"has more than 8 bits for each pixel (mode {image.mode})"
+            raise SampleError(path, deep, "rescale it to 8 bits first", "deep-image")
         check_png(path)
+        if image.mode == "CMYK":
+            remark(path, "is in CMYK and becomes RGB without a colour profile", "save it as RGB if colours matter", "cmyk")
         with foreign_errors(path, "is a damaged image", _HINT):
             grey = image.mode in {"1", "L", "LA"}
             return np.array(image.convert("L" if grey else "RGB"), dtype=np.uint8)
@@ -132,18 +144,23 @@ def file_inside(folder: Path, name: str, where: str) -> Path:
     """
     parts = PurePosixPath(name)
     if not parts.name or parts.is_absolute() or ".." in parts.parts or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
-        raise InputError(
-            where, f"names the file {name[:200]!r}", "give relative paths with forward slashes that stay in the folder"
+        raise SampleError(
+            where,
+            f"names the file {name[:200]!r}",
+            "give relative paths with forward slashes that stay in the folder",
+            "outside-path",
         )
     path = folder / parts
     try:
         real, root = path.resolve(), folder.resolve()
         if not real.is_file():
-            raise InputError(where, f"names {name[:200]!r}, which is not in {folder}", "add the file or remove its entry")
+            absent = f"names {name[:200]!r}, which is not in {folder}"
+            raise SampleError(where, absent, "add the file or remove its entry", "missing-image")
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(where, f"names {name[:200]!r}, which cannot be read ({reason(error)})", "correct the name") from error
     if not real.is_relative_to(root):
-        raise InputError(where, f"names {name[:200]!r}, a link that leads out of {folder}", "put the file itself there")
+        leads = f"names {name[:200]!r}, a link that leads out of {folder}"
+        raise SampleError(where, leads, "put the file itself there", "outside-path")
     return path
 
 
@@ -173,21 +190,23 @@ class ImageFolder:
             or PureWindowsPath(name).name != name
             or "\0" in name
         ):
-            raise InputError(where, f"names the image {name!r}", "give plain file names without folders")
+            raise SampleError(where, f"names the image {name!r}", "give plain file names without folders", "outside-path")
         if name in self._by_name:
             return self._by_name[name]
         found = self._by_stem.get(name, [])
         if not found:
-            raise InputError(where, f"names the image {name!r}, which is not in {self.folder}", "add the image or remove its label")
+            absent = f"names the image {name!r}, which is not in {self.folder}"
+            raise SampleError(where, absent, "add the image or remove its label", "missing-image")
         if len(found) > 1:
             raise InputError(where, f"names {name!r}, which fits {', '.join(p.name for p in found)}", "write the suffix too")
         return found[0]
 
     def refuse_unlabelled(self, labelled: Iterable[Path]) -> None:
-        """Raise :class:`InputError` naming the first image that is not among `labelled`."""
+        """Raise :class:`InputError` naming the first image that is not among `labelled`; where faults are collected, note all."""
         known = set(labelled)
         left = [p for p in self.files if p not in known]
-        if left:
+        noted = [report(p.name, SampleError(p, "has no label", "label it or move it elsewhere", "no-label")) for p in left]
+        if left and not all(noted):
             more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
             raise InputError(left[0], f"has no label{more}", "label it or move it elsewhere")
 
@@ -196,4 +215,4 @@ def digest(files: Mapping[str, Path] | Iterable[Path]) -> str:
     """One SHA-256 of many files: of the lines ``<sha256>  <name>`` in the order of names, as ``sha256sum * | sha256sum`` gives."""
     named = files if isinstance(files, Mapping) else {p.name: p for p in files}
     lines = [f"{sha256_file(named[name])}  {name}\n" for name in sorted(named)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()  # names need not be text

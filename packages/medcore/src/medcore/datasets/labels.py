@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from medcore.datasets.base import Annotation, Task, class_names
 from medcore.datasets.tables import Table
+from medcore.datasets.tolerance import SampleError, spare
 from medcore.errors import ConfigError, InputError
 
 LABEL_COLUMNS = ("label", "labels", "class", "category", "finding", "findings", "finding_labels", "diagnosis", "dx", "target")
@@ -25,6 +27,8 @@ class Labels:
         As in :class:`medcore.datasets.DatasetCard`.
     label, labels, grade
         Of each row, as in :class:`medcore.datasets.Sample`.
+    refused
+        Rows whose labels cannot be used; empty unless faults are collected.
     """
 
     task: Task
@@ -33,6 +37,7 @@ class Labels:
     label: tuple[str | None, ...]
     labels: tuple[tuple[str, ...] | None, ...]
     grade: tuple[int | None, ...]
+    refused: frozenset[int] = field(default=frozenset())
 
 
 def read_labels(
@@ -112,11 +117,15 @@ def choose_split(annotations: Sequence[Annotation], split: str | None, what: str
 
 def _single(table: Table, column: str, classes: Sequence[str] | None, ordered: bool) -> Labels:
     cells = table.column(column)
-    for line, cell in zip(table.lines, cells, strict=True):
-        if not cell:
-            raise InputError(table.path, f"has no {column} in line {line}", "label the image or remove its row")
-    names = _names(cells, classes)
-    _refuse_others(table, column, [(c,) for c in cells], names)
+    full = set()
+    for i, (line, cell) in enumerate(zip(table.lines, cells, strict=True)):
+        with spare(f"line {line}"):
+            if not cell:
+                hint = "label the image or remove its row"
+                raise SampleError(table.path, f"has no {column} in line {line}", hint, "no-label")
+            full.add(i)
+    names = _names([cells[i] for i in sorted(full)], classes)
+    good = _refuse_others(table, column, [(c,) for c in cells], names, full)
     number = {name: i for i, name in enumerate(names)}
     return Labels(
         task="grading" if ordered else "classification",
@@ -124,20 +133,24 @@ def _single(table: Table, column: str, classes: Sequence[str] | None, ordered: b
         ordered=ordered,
         label=cells,
         labels=(None,) * len(cells),
-        grade=tuple(number[c] if ordered else None for c in cells),
+        grade=tuple(number.get(c) if ordered else None for c in cells),
+        refused=frozenset(range(len(cells))) - good,
     )
 
 
 def _listed(table: Table, column: str, separator: str, no_label: str | None, classes: Sequence[str] | None) -> Labels:
-    found = []
-    for line, cell in zip(table.lines, table.column(column), strict=True):
-        names = [n.strip() for n in cell.split(separator)] if cell and cell != no_label else []
-        if not all(names) or len(set(names)) < len(names) or no_label in names:
-            raise InputError(table.path, f"has {column} = {cell[:80]!r} in line {line}", "list different classes")
-        found.append(tuple(names))
+    found: list[tuple[str, ...]] = [() for _ in table.rows]
+    full = set()
+    for i, (line, cell) in enumerate(zip(table.lines, table.column(column), strict=True)):
+        with spare(f"line {line}"):
+            names = [n.strip() for n in cell.split(separator)] if cell and cell != no_label else []
+            if not all(names) or len(set(names)) < len(names) or no_label in names:
+                raise InputError(table.path, f"has {column} = {cell[:80]!r} in line {line}", "list different classes")
+            found[i] = tuple(names)
+            full.add(i)
     known = _names([n for names in found for n in names], classes)
-    _refuse_others(table, column, found, known)
-    return _several(known, [set(names) for names in found])
+    good = _refuse_others(table, column, found, known, full)
+    return _several(known, [set(names) for names in found], frozenset(range(len(found))) - good)
 
 
 def _columns(table: Table, columns: Sequence[str], classes: Sequence[str] | None) -> Labels:
@@ -151,19 +164,23 @@ def _columns(table: Table, columns: Sequence[str], classes: Sequence[str] | None
     if wrong := [c for c in known if c not in columns]:
         raise ConfigError("classes", f"name {wrong[0]!r}, the columns are {', '.join(columns)}", "choose from these")
     found: list[set[str]] = [set() for _ in table.rows]
+    bad = set()
     for name in known:
         for i, (line, cell) in enumerate(zip(table.lines, table.column(name), strict=True)):
-            if cell not in _NAMED:
-                raise InputError(table.path, f"has {name} = {cell[:80]!r} in line {line}, neither 0 nor 1", _HINT)
-            if _NAMED[cell]:
-                found[i].add(name)
-    return _several(known, found)
+            with spare(f"line {line}", "unknown-label"):
+                if cell not in _NAMED:
+                    bad.add(i)
+                    raise InputError(table.path, f"has {name} = {cell[:80]!r} in line {line}, neither 0 nor 1", _HINT)
+                if _NAMED[cell]:
+                    found[i].add(name)
+    return _several(known, found, frozenset(bad))
 
 
-def _several(known: tuple[str, ...], found: Sequence[set[str]]) -> Labels:
+def _several(known: tuple[str, ...], found: Sequence[set[str]], refused: frozenset[int]) -> Labels:
     n = len(found)
     labels = tuple(tuple(c for c in known if c in own) for own in found)
-    return Labels(task="multi-label", classes=known, ordered=False, label=(None,) * n, labels=labels, grade=(None,) * n)
+    nothing = (None,) * n
+    return Labels(task="multi-label", classes=known, ordered=False, label=nothing, labels=labels, grade=nothing, refused=refused)
 
 
 def _names(cells: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -173,11 +190,24 @@ def _names(cells: Sequence[str], classes: Sequence[str] | None) -> tuple[str, ..
     return tuple(sorted(names, key=lambda n: (int(n), n)) if all(n.isdecimal() for n in names) else sorted(names))
 
 
-def _refuse_others(table: Table, column: str, cells: Sequence[tuple[str, ...]], known: tuple[str, ...]) -> None:
-    allowed = set(known)
-    for line, names in zip(table.lines, cells, strict=True):
-        wrong = next((n for n in names if n not in allowed), None)
-        if wrong is not None:
-            raise InputError(
-                table.path, f"has {column} = {wrong[:80]!r} in line {line}, classes are {', '.join(known)}", "give all classes"
-            )
+def _refuse_others(
+    table: Table, column: str, cells: Sequence[tuple[str, ...]], known: tuple[str, ...], rows: set[int]
+) -> frozenset[int]:
+    """Those of `rows` whose labels are all known."""
+    allowed, good = set(known), set()
+    for i in sorted(rows):
+        line = table.lines[i]
+        with spare(f"line {line}"):
+            wrong = next((n for n in cells[i] if n not in allowed), None)
+            if wrong is not None:
+                problem = f"has {column} = {wrong[:80]!r} in line {line}, classes are {', '.join(known)}"
+                raise SampleError(table.path, problem, nearest(wrong, known) or "give all classes", "unknown-label")
+            good.add(i)
+    return frozenset(good)
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """A hint that names the class that `name` was probably meant to be, None where none is near."""
+    plain = {k.casefold(): k for k in known}
+    near = difflib.get_close_matches(name.casefold()[:200], list(plain), n=1, cutoff=0.7)
+    return f"did you mean {plain[near[0]]!r}? Else give all classes" if near else None

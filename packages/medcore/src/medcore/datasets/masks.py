@@ -11,6 +11,7 @@ from medcore.datasets.base import EDGES, AnnotatedImages, Annotation, DatasetCar
 from medcore.datasets.boxes import Box, tight_box
 from medcore.datasets.images import SUFFIXES, digest, files_in, folder_of, image_size, read_image
 from medcore.datasets.origin import find_origin
+from medcore.datasets.tolerance import SampleError, report, spare
 from medcore.errors import InputError
 from medcore.plugins import unknown_name
 
@@ -62,12 +63,13 @@ class MaskFolder(AnnotatedImages):
             own = {tag: masks[image.stem][tag] for tag in chosen if tag in masks.get(image.stem, {})}
             if not own:
                 continue
-            boxes, labels = _boxes(image, own, faults)
-            used |= {file.name: file for file in own.values()}
-            self._files.append(image)
-            annotations.append(Annotation(sample_id=image.stem, boxes=boxes, box_labels=labels, subject=image.stem))
+            with spare(image.stem, "damaged-image"):
+                boxes, labels = _boxes(image, own, faults)
+                used |= {file.name: file for file in own.values()}
+                self._files.append(image)
+                annotations.append(Annotation(sample_id=image.stem, boxes=boxes, box_labels=labels, subject=image.stem))
         unique_ids([a.sample_id for a in annotations], str(folder))
-        if missing := len(images) - len(annotations):
+        if missing := sum(not any(tag in masks.get(image.stem, {}) for tag in chosen) for image in images):
             faults.append(f"{missing} of {len(images)} images have no mask of {', '.join(chosen)} and are left out")
         card = DatasetCard(
             name=folder.name,
@@ -122,9 +124,12 @@ def _boxes(image: Path, masks: dict[str, Path], faults: list[str]) -> tuple[tupl
         values = read_image(file)
         if values.shape[:2] != size:
             shown = f"{values.shape[1]} x {values.shape[0]} pixels, {image.name} has {size[1]} x {size[0]}"
-            raise InputError(file, f"has {shown}", "give masks of the image's size")
+            raise SampleError(file, f"has {shown}", "give masks of the image's size", "wrong-size")
         box = tight_box(np.atleast_3d(values).max(axis=2) > 0)
         if box is None:
+            empty = SampleError(file, "is an empty mask", "draw the structure or remove the mask", "empty-mask")
+            if report(image.stem, empty):
+                continue
             faults.append(f"{file.name}: the mask is empty, so {image.stem} has no box of {tag}")
             continue
         boxes.append(box)

@@ -60,12 +60,21 @@ class Table:
         InputError
             For the first cell that is not one, with its line and content.
         """
-        found = []
-        for line, cell in zip(self.lines, self.column(name), strict=True):
-            if not _WHOLE.fullmatch(cell):
-                raise InputError(self.path, f"has {name} = {cell!r} in line {line}, not a whole number", _HINT)
-            found.append(int(cell))
-        return tuple(found)
+        self.column(name)
+        return tuple(self.whole_number(name, i) for i in range(len(self.rows)))
+
+    def whole_number(self, name: str, row: int) -> int:
+        """One cell as an integer.
+
+        Raises
+        ------
+        InputError
+            If it is not one; its line and content are told.
+        """
+        cell = self.rows[row][self.columns.index(name)]
+        if not _WHOLE.fullmatch(cell):
+            raise InputError(self.path, f"has {name} = {cell!r} in line {self.lines[row]}, not a whole number", _HINT)
+        return int(cell)
 
     def find(self, names: Sequence[str]) -> str | None:
         """The first column whose name, whatever its case and separators, is among `names`."""

@@ -17,9 +17,10 @@ from medcore.datasets.base import (
     count_classes,
     unique_ids,
 )
-from medcore.datasets.boxes import Box, BoxFaults, box_problem, cut_box
+from medcore.datasets.boxes import Box, BoxFaults, box_problem, cut_box, report_box
 from medcore.datasets.images import ImageFolder, digest, files_in, folder_of, image_size, read_image, subfolder
 from medcore.datasets.origin import find_origin
+from medcore.datasets.tolerance import SampleError, note_box, spare
 from medcore.errors import InputError
 from medcore.io.guard import reason
 from medcore.io.limits import existing_file
@@ -75,14 +76,19 @@ class VocFolder(AnnotatedImages):
         images = ImageFolder(subfolder(folder, IMAGE_FOLDERS))
         faults = BoxFaults()
         annotations, self._files = [], []
+        claimed: set[Path] = set()
         for file in files:
-            root = _parse(file)
-            image = images.find(_text(root, "filename", file), str(file))
-            boxes, labels = _boxes(root, file, image, one_based, faults)
-            self._files.append(image)
-            annotations.append(Annotation(sample_id=image.stem, boxes=boxes, box_labels=labels, subject=image.stem))
+            with spare(file.stem):
+                root = _parse(file)
+                image = images.find(_text(root, "filename", file), str(file))
+                if image in claimed:
+                    raise SampleError(folder, f"has the identifier {image.stem!r} twice", "keep one annotation of it", "repeated")
+                claimed.add(image)
+                boxes, labels = _boxes(root, file, image, one_based, faults)
+                self._files.append(image)
+                annotations.append(Annotation(sample_id=image.stem, boxes=boxes, box_labels=labels, subject=image.stem))
         unique_ids([a.sample_id for a in annotations], str(folder))
-        images.refuse_unlabelled(self._files)
+        images.refuse_unlabelled(claimed)
         found = [label for a in annotations for label in a.box_labels]
         known = class_names(classes) if classes is not None else tuple(sorted(set(found)))
         _check_classes(annotations, known, folder)
@@ -158,29 +164,37 @@ def _boxes(root: Any, file: Path, image: Path, one_based: bool, faults: BoxFault
     if root.find("size") is not None:
         stated = tuple(int(_number(root.find("size"), tag, file)) for tag in ("height", "width"))
         if stated not in {(height, width), (0, 0)}:  # 0 x 0: not filled in
-            raise InputError(file, f"states {stated[1]} x {stated[0]} pixels and {image.name} has {width} x {height}", _HINT)
+            other = f"states {stated[1]} x {stated[0]} pixels and {image.name} has {width} x {height}"
+            raise SampleError(file, other, _HINT, "wrong-size")
     boxes, labels = [], []
     for item in root.findall("object"):
         name = _text(item, "name", file)
         corners = item.find("bndbox")
         if corners is None:
             raise InputError(file, f"has an object {name!r} without <bndbox>", _HINT)
-        stated_box = tuple(_number(corners, tag, file) for tag in _CORNERS)
+        a, b, c, d = (_number(corners, tag, file) for tag in _CORNERS)
+        stated_box = (a, b, c, d)
+        note_box(image.stem, stated_box, height, width)
         x0, y0, x1, y1 = (v - 1 if one_based and i < 2 else v for i, v in enumerate(stated_box))
         shown = f"{name} ({', '.join(f'{v:g}' for v in stated_box)})"
         if x1 < x0 or y1 < y0:
-            raise InputError(file, f"has the box {shown} whose corners are swapped", _HINT)
+            raise SampleError(file, f"has the box {shown} whose corners are swapped", _HINT, "bad-box")
         problem = box_problem((x0, y0, x1, y1), height, width)
         if problem == "outside":
+            beyond = f"has the box {shown} outside its image of {width} x {height} pixels"
+            if report_box(image.stem, str(file), beyond, "box-outside"):
+                continue
             inner = cut_box((x0, y0, x1, y1), height, width)
             if inner is None:
-                raise InputError(file, f"has the box {shown} outside its image of {width} x {height} pixels", _HINT)
+                raise InputError(file, beyond, _HINT)
             x0, y0, x1, y1 = inner
             faults.add(
                 "boxes that reach beyond their image",
                 f"{file.name}: the box {shown} reaches beyond the image of {width} x {height} pixels and is cut at its border",
             )
         elif problem:
+            if report_box(image.stem, str(file), f"has the box {shown} of zero area", "zero-box"):
+                continue
             faults.add("boxes of zero area", f"{file.name}: the box {shown} has zero area and is left out")
             continue
         boxes.append((x0, y0, x1, y1))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from medcore.atomic import sha256_file
-from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, count_splits, tally, unique_ids
+from medcore.datasets.base import AnnotatedImages, Annotation, DatasetCard, Pixels, count_splits, tally
 from medcore.datasets.images import file_inside, files_in, folder_of, read_image
 from medcore.datasets.labels import choose_split
 from medcore.datasets.origin import find_origin
 from medcore.datasets.strict_json import check_text
+from medcore.datasets.tolerance import SampleError, spare
 from medcore.errors import InputError
 from medcore.io.json_object import parse_object
 from medcore.io.limits import existing_file
@@ -67,16 +68,25 @@ class VqaLines(AnnotatedImages):
     ) -> None:
         file = _find_lines(Path(path))
         folder = file.parent if images is None else folder_of(images)
-        annotations, files = [], []
+        annotations: list[Annotation] = []
+        files: list[Path] = []
+        seen: set[str] = set()
         unread: Counter[str] = Counter()
         for number, item in read_lines(file):
             where = f"{file}, line {number}"
             unread.update(str(key)[:40] for key in item if key not in _KNOWN)
-            files.append(file_inside(folder, check_text(item.get("image"), "image", where), where))
-            annotations.append(_annotation(item, f"{file.stem}-{number:06d}", where))
+            with spare(f"{file.stem}-{number:06d}"):
+                image = file_inside(folder, check_text(item.get("image"), "image", where), where)
+                made = _annotation(item, f"{file.stem}-{number:06d}", where)
+                if made.sample_id in seen:
+                    raise SampleError(
+                        where, f"has the identifier {made.sample_id!r} twice", "give every sample its own", "repeated"
+                    )
+                seen.add(made.sample_id)
+                files.append(image)
+                annotations.append(made)
         if not annotations:
             raise InputError(file, "holds no questions", "give one JSON object a line")
-        unique_ids([a.sample_id for a in annotations], str(file))
         chosen = choose_split(annotations, split, str(file))
         kept = [annotations[i] for i in chosen]
         self._files = [files[i] for i in chosen]
@@ -122,8 +132,13 @@ def read_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             number += 1
             if len(line) > MAX_LINE_BYTES:
                 raise InputError(f"{file}, line {number}", f"has more than {MAX_LINE_BYTES} bytes", "split the line or the file")
-            if line.strip():
-                yield number, parse_object(line, f"{file}, line {number}")
+            if not line.strip():
+                continue
+            item: dict[str, Any] | None = None
+            with spare(f"line {number}"):
+                item = parse_object(line, f"{file}, line {number}")
+            if item is not None:
+                yield number, item
 
 
 def looks_like_vqa(file: Path) -> bool:
@@ -166,7 +181,7 @@ def _annotation(item: dict[str, Any], name: str, where: str) -> Annotation:
         choices = tuple(check_text(c, "choices", where) for c in listed)
         if len(set(choices)) < len(choices) or answer not in choices:
             problem = "repeats a choice" if len(set(choices)) < len(choices) else f"has the answer {answer[:60]!r}, no choice"
-            raise InputError(where, problem, _HINT)
+            raise SampleError(where, problem, _HINT, "bad-entry" if len(set(choices)) < len(choices) else "unknown-label")
     optional = {key: check_text(item[key], key, where) for key in ("id", "subject", "split") if item.get(key) is not None}
     return Annotation(
         sample_id=optional.get("id", name),
