@@ -48,6 +48,29 @@ def test_provenance_is_required(tmp_path: Path, key: str) -> None:
         load_knowledge(path)
 
 
+def test_sources_and_the_reviewer_are_read_in_every_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "k.yaml"
+    for source, expected in (
+        ("A textbook", ("A textbook",)),
+        ("[A, 'https://example.org']", ("A", "https://example.org")),
+        ("[]", ()),
+    ):
+        path.write_text(FILE.replace("reviewed_by: B", f"source: {source}, reviewer: B"))
+        origin = load_knowledge(path).provenance
+        assert (origin.source, origin.reviewed_by) == (expected, "B")
+    path.write_text(FILE)
+    assert load_knowledge(path).provenance.source == ()
+    for damaged, match in (
+        ("source: ' ', reviewed_by: B", "source: holds an empty text"),
+        ("source: 5, reviewed_by: B", r"provenance\.source"),
+        ("reviewer: A, reviewed_by: B", "names reviewer and reviewed_by; keep one of them"),
+        ("reviewr: A", "did you mean 'reviewed_by'"),
+    ):
+        path.write_text(FILE.replace("reviewed_by: B", damaged))
+        with pytest.raises(ConfigError, match=match):
+            load_knowledge(path)
+
+
 def test_class_texts_are_for_all_classes_or_for_none() -> None:
     knowledge = Knowledge(provenance=ORIGIN, classes={"normal": "clear", "pneumonia": "white"})
     with pytest.raises(ConfigError, match=r"lacks effusion; write a text for every class or for none"):

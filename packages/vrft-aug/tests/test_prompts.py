@@ -49,7 +49,17 @@ def test_choices_with_commas_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "words"), [("norm1000", "0 to 1000"), ("norm16", "0 to 16"), ("pixel", "pixels"), ("norm1", "shares")]
+    ("units", "words"),
+    [
+        ("norm1000", "0 to 1000"),
+        ("rel1000", "0 to 1000"),
+        ("norm16", "0 to 16"),
+        ("pixel", "pixels"),
+        ("original", "pixels"),
+        ("resized", "pixels"),
+        ("norm1", "shares"),
+        ("rel1", "shares"),
+    ],
 )
 def test_units_of_boxes_are_stated(units: str, words: str) -> None:
     assert words in question("localisation", PromptSettings(coordinates=units))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from medcore.config import from_mapping, to_mapping
 from medcore.errors import ConfigError
+from vrft_aug.coordinates import Resize
 from vrft_aug.recipe import LoraSettings, ModelSettings, Recipe, WarmStartSettings, load_recipe
 
 BOXES: dict[str, Any] = {
@@ -204,3 +206,51 @@ def test_files_that_are_no_recipe(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError):
         load_recipe(path)
+
+
+RESIZED = changed(BOXES, prompts={"coordinates": "resized"})
+
+
+def loaded(folder: Path, stage: dict[str, Any], **model: Any) -> Any:
+    """The prompts of a recipe's only stage, read from a file."""
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"model": model, "stages": [stage]}))
+    return load_recipe(path).stages[0].prompts
+
+
+def processor(folder: Path, **values: Any) -> str:
+    (folder / "model").mkdir()
+    saved = {"patch_size": 16, "merge_size": 2, "min_pixels": 3136, "max_pixels": 12845056} | values
+    (folder / "model" / "preprocessor_config.json").write_text(json.dumps(saved))
+    return str(folder / "model")
+
+
+def test_resized_boxes_are_asked_for_in_the_frame_of_the_models_own_processor(tmp_path: Path) -> None:
+    model = processor(tmp_path)
+    prompts = loaded(tmp_path, RESIZED, path=model)
+    assert prompts.resize == Resize(patch_size=16, merge_size=2, min_pixels=3136, max_pixels=12845056)
+    assert prompts.frame([2000, 1500]) == (1984, 1504)  # 62.5 multiples of 32 go to 62
+    limited = loaded(tmp_path, RESIZED, path=model, max_pixels=401408)
+    assert limited.resize == Resize(patch_size=16, merge_size=2, min_pixels=3136, max_pixels=401408)
+    assert loaded(tmp_path, BOXES, path=model).max_pixels is None
+
+
+def test_a_resize_that_contradicts_the_processor_or_is_not_known_is_refused(tmp_path: Path) -> None:
+    model = processor(tmp_path)
+    other = changed(BOXES, prompts={"coordinates": "resized", "max_pixels": 1003520})
+    with pytest.raises(ConfigError, match=r"prompts\.max_pixels: is 1003520, but the model's processor has 12845056"):
+        loaded(tmp_path, other, path=model)
+    for path in ("tiny", "Qwen/Qwen2.5-VL-3B-Instruct"):
+        with pytest.raises(ConfigError, match=r"how the processor of .* resizes images is not known here; set model\.min_pixels"):
+            loaded(tmp_path, RESIZED, path=path)
+        known = loaded(tmp_path, RESIZED, path=path, min_pixels=3136, max_pixels=401408)
+        assert known.resize == Resize(min_pixels=3136, max_pixels=401408)
+    assert loaded(tmp_path, changed(other, prompts=other["prompts"] | {"min_pixels": 3136})).max_pixels == 1003520
+
+
+def test_other_names_of_units_are_no_contradiction() -> None:
+    rewards = [{"name": "box_iou", "options": {"coordinates": "rel1000"}}]
+    made = recipe(changed(BOXES, rewards=rewards, prompts={"coordinates": "norm1000"}))
+    assert made.stages[0].rewards[0].options == {"coordinates": "rel1000"}
+    with pytest.raises(ConfigError, match="asks for boxes in original and reads them as rel1000"):
+        recipe(changed(BOXES, rewards=rewards, prompts={"coordinates": "original"}))

@@ -12,13 +12,16 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from medcore.atomic import atomic_directory, sweep, verify_directory
 from medcore.errors import InputError
+from vrft_aug.hooks import RefinementHook
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"^step-(\d{8})$")
@@ -98,6 +101,41 @@ class PublishCheckpoints(TrainerCallback):
         if state.is_world_process_zero:
             publish(Path(args.output_dir, f"checkpoint-{state.global_step}"), self.folder, state.global_step, keep=self.keep)
         _wait_for_all()
+
+
+class HookStates(TrainerCallback, ExportableState):
+    """Keeps the states of refinement hooks in the trainer's state, so that they are saved and restored with every checkpoint.
+
+    Parameters
+    ----------
+    hooks
+        The trainer's hooks.
+    """
+
+    def __init__(self, hooks: Sequence[RefinementHook] = ()) -> None:
+        self.hooks = tuple(hooks)
+
+    def state(self) -> dict[str, Any]:
+        """What the trainer writes into its state file."""
+        saved = [[type(hook).__name__, content] for hook in self.hooks if (content := hook.state_dict())]
+        return {"args": {}, "attributes": {"saved": saved}}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's signature
+        """Hands each hook its state, that of the checkpoint where training resumes.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint was made with other hooks that have a state.
+        """
+        saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())["attributes"]["saved"]
+        hooks = [hook for hook in self.hooks if hook.state_dict()]
+        names, own = [name for name, _ in saved], [type(hook).__name__ for hook in hooks]
+        if names != own:
+            problem = f"holds the states of the hooks {', '.join(names) or 'none'}, not of {', '.join(own) or 'none'}"
+            raise InputError("the checkpoint", problem, "resume with the hooks that the run began with")
+        for hook, (_name, content) in zip(hooks, saved, strict=True):
+            hook.load_state_dict(content)
 
 
 def _wait_for_all() -> None:

@@ -345,6 +345,39 @@ def audit(
     return facts
 
 
+knowledge = typer.Typer(help="Check texts that are injected into prompts.", no_args_is_help=True)
+app.add_typer(knowledge, name="knowledge")
+
+
+@commandline.command(knowledge, recipe=True)
+def lint(
+    run: Invocation,
+    file: Annotated[Path, typer.Argument(help="Knowledge file, YAML.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe that injects the file; its prompts are searched for leaks, too.")
+    ] = None,
+) -> dict[str, Any]:
+    """Look for faults in a knowledge file and, with a recipe, for prompts that tell the label without the image. Loads no model."""
+    from medcore.errors import CheckFailedError, ConfigError
+    from vrft_aug.knowledge_check import check_knowledge
+    from vrft_aug.recipe import load_recipe
+
+    if recipe is None and run.overrides:
+        raise ConfigError("--set", "changes a recipe, and none is given", "add --recipe")
+    found = check_knowledge(file, None if recipe is None else load_recipe(recipe, run.overrides))
+    for where, test in found.tests:
+        guessed = f"{test.accuracy:.0%} of {test.samples} labels without the image, commonest label {test.majority:.0%}"
+        run.say(f"{where}: the {test.what} gives {guessed}, p {test.p_value:.3g}")
+    for finding in found.findings:
+        run.say(str(finding))
+    facts = found.as_dict()
+    run.say("{faults} faults, {warnings} warnings".format(**facts))
+    if found.faults:
+        run.emit(facts)
+        raise CheckFailedError(file, f"has {len(found.faults)} faults", "see the list")
+    return facts
+
+
 def main() -> None:
     """Entry point of the console script."""
     commandline.main(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from medcore.plugins import Registry
@@ -51,3 +52,15 @@ class RefinementHook:
 
     def on_stage_end(self, name: str) -> None:
         """Stage `name` has ended and its policy is saved."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Numbers to be logged beside the rewards, asked for after each round of generation."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the hook has to remember when a run is interrupted, as JSON-ready values; saved with every checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave; called when a stage begins or resumes."""
+        del state

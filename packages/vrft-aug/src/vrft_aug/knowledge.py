@@ -9,7 +9,15 @@ prompt. So class texts are injected for all classes or for none.
     classes:
       normal: clear lungs
       pneumonia: white patches or hazy areas in one or both lungs
-    provenance: {author: A. Radiologist, model: none, date: 2026-01-31, licence: CC-BY-4.0}
+    provenance:
+      author: A. Radiologist
+      model: none
+      date: 2026-01-31
+      licence: CC-BY-4.0
+      source: [A textbook of chest radiology, "https://example.org/guideline"]
+      reviewer: B. Radiologist
+
+:mod:`vrft_aug.knowledge_lint` looks for what is wrong with such a text, :mod:`vrft_aug.leak` for prompts that tell the label.
 """
 
 from __future__ import annotations
@@ -49,7 +57,7 @@ class KnowledgeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Who wrote the knowledge and under which terms; all required."""
+    """Who wrote the knowledge, from what and under which terms; source and reviewer may be missing, which lint tells."""
 
     author: str
     """Person or institution that answers for the text."""
@@ -59,8 +67,10 @@ class Provenance:
     """Day of writing, YYYY-MM-DD."""
     licence: str
     """SPDX identifier or name of the licence."""
+    source: tuple[str, ...] = ()
+    """Where the facts come from: titles, identifiers or addresses; in the file, one text or a list."""
     reviewed_by: str | None = None
-    """Who checked it, if somebody did."""
+    """Who checked it, if somebody did; in the file also called ``reviewer``."""
 
     def __post_init__(self) -> None:
         for name in ("author", "model", "date", "licence"):
@@ -70,6 +80,8 @@ class Provenance:
             dt.date.fromisoformat(self.date)
         except ValueError as error:
             raise ConfigError("provenance.date", f"{self.date!r} is not a date", "write YYYY-MM-DD") from error
+        if not all(text.strip() for text in self.source):
+            raise ConfigError("provenance.source", "holds an empty text", "name a source or remove it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +139,23 @@ def load_knowledge(path: str | Path) -> Knowledge:
     """
     mapping: dict[str, Any] = load_yaml(path)
     origin = mapping.get("provenance")
-    if isinstance(origin, dict) and isinstance(origin.get("date"), dt.date):
-        mapping["provenance"] = origin | {"date": origin["date"].isoformat()}
+    if isinstance(origin, dict):
+        mapping["provenance"] = _plain_origin(origin, str(path))
     return from_mapping(Knowledge, mapping, str(path))
+
+
+def _plain_origin(origin: dict[str, Any], what: str) -> dict[str, Any]:
+    """The provenance in the one form that :class:`Provenance` has."""
+    plain = dict(origin)
+    if isinstance(plain.get("date"), dt.date):
+        plain["date"] = plain["date"].isoformat()
+    if isinstance(plain.get("source"), str):
+        plain["source"] = [plain["source"]]
+    if "reviewer" in plain:
+        if "reviewed_by" in plain:
+            raise ConfigError(f"{what}.provenance", "names reviewer and reviewed_by", "keep one of them")
+        plain["reviewed_by"] = plain.pop("reviewer")
+    return plain
 
 
 def check_no_leak(rows: Iterable[Mapping[str, Any]]) -> None:

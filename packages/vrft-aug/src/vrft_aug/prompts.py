@@ -28,16 +28,27 @@ class PromptSettings:
     coordinates: str = "norm1000"
     """Units of boxes, see :mod:`vrft_aug.coordinates`; tiny models learn a coarse grid such as ``norm16``."""
     min_pixels: int | None = None
-    """Smallest image area of the processor, for coordinates ``resized``."""
+    """Smallest image area of the processor, for coordinates ``resized``; a recipe takes it from the model."""
     max_pixels: int | None = None
-    """Largest image area of the processor, for coordinates ``resized``."""
+    """Largest image area of the processor, for coordinates ``resized``; a recipe takes it from the model."""
+    patch_size: int | None = None
+    """Side of a patch of the processor in pixels, for coordinates ``resized``; a recipe takes it from the model."""
+    merge_size: int | None = None
+    """Patches merged to a token in each direction, for coordinates ``resized``; a recipe takes it from the model."""
 
     def __post_init__(self) -> None:
         units.check_coordinates(self.coordinates)
+        _ = self.resize  # refuses numbers that no processor has
+
+    @property
+    def resize(self) -> units.Resize:
+        """The processor's resize, as far as it is stated."""
+        names = ("min_pixels", "max_pixels", "patch_size", "merge_size")
+        return units.Resize(**{name: value for name in names if (value := getattr(self, name)) is not None})
 
     def frame(self, image_size: Sequence[units.Number]) -> tuple[float, float]:
         """Width and height of an image in the units of the answer."""
-        return units.frame(self.coordinates, image_size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
+        return units.frame(self.coordinates, image_size, resize=self.resize)
 
 
 def question(task: Task, settings: PromptSettings, *, classes: Sequence[str] = (), thing: str | None = None) -> str:
@@ -83,11 +94,12 @@ def _localisation(settings: PromptSettings, names: Sequence[str], thing: str) ->
     del names
     if settings.style == "short":
         return f"where is the {thing}?", ""
+    mode = units.check_coordinates(settings.coordinates)
     extent = {
         "pixel": "in pixels of the image",
         "resized": "in pixels of the image",
         "norm1": "as shares of the width and height, 0 to 1",
-    }.get(settings.coordinates, f"from 0 to {settings.coordinates[4:]} across the width and height")
+    }.get(mode, f"from 0 to {mode.removeprefix('norm')} across the width and height")
     return f"Where is every {thing} in the image?", f"each box as [x0, y0, x1, y1] {extent}, or [] if there is none,"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from medcore.config import from_mapping, load_yaml, set_value
 from medcore.errors import ConfigError
+from vrft_aug import coordinates as units
 from vrft_aug.data import DataSettings
 from vrft_aug.knowledge import KnowledgeSettings
 from vrft_aug.prompts import PromptSettings, Task
@@ -183,11 +184,10 @@ class StageSettings:
                 raise ConfigError(what, f"uses {reward.name}, which judges {' and '.join(tasks)}, for {self.task}", "remove it")
             if reward.name == "recitation" and (self.knowledge is None or not self.knowledge.applies("train")):
                 raise ConfigError(what, "uses recitation, but no knowledge is injected in training", "add knowledge or remove it")
-            units = reward.options.get("coordinates") if reward.name == "box_iou" else None
-            if units not in (None, self.prompts.coordinates):
-                raise ConfigError(
-                    what, f"asks for boxes in {self.prompts.coordinates} and reads them as {units}", "set prompts.coordinates only"
-                )
+            read = reward.options.get("coordinates") if reward.name == "box_iou" else None
+            asked = self.prompts.coordinates
+            if read is not None and units.check_coordinates(str(read)) != units.check_coordinates(asked):
+                raise ConfigError(what, f"asks for boxes in {asked} and reads them as {read}", "set prompts.coordinates only")
 
     def _check_grpo(self, what: str) -> None:
         own = next((key for key in _OWN_FIELDS if key in self.grpo), None)
@@ -282,6 +282,8 @@ class Recipe:
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe; relative paths in it start at the folder of the file.
 
+    Where boxes are asked for in ``resized`` pixels, the resize is that of the model's processor, as far as it is on this disk.
+
     Parameters
     ----------
     path
@@ -298,7 +300,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for assignment in overrides:
         set_value(mapping, assignment)
     _resolve_paths(mapping, Path(path).resolve().parent)
-    return from_mapping(Recipe, mapping, "recipe")
+    recipe = from_mapping(Recipe, mapping, "recipe")
+    return replace(recipe, stages=tuple(_with_resize(stage, recipe.model) for stage in recipe.stages))
 
 
 def _resolve_paths(mapping: dict[str, Any], folder: Path) -> None:
@@ -316,3 +319,27 @@ def _resolve_paths(mapping: dict[str, Any], folder: Path) -> None:
     model = mapping.get("model")
     if isinstance(model, dict) and str(model.get("path")).startswith(("./", "../", "~")):
         resolve(model, "path")
+
+
+def _with_resize(stage: StageSettings, model: ModelSettings) -> StageSettings:
+    """The stage with the processor's resize in its prompts; a frame of another size would make every box wrong."""
+    if stage.task != "localisation" or units.check_coordinates(stage.prompts.coordinates) != "resized":
+        return stage
+    own = {"min_pixels": model.min_pixels, "max_pixels": model.max_pixels}
+    known: dict[str, int | None] = {**own, "patch_size": None, "merge_size": None}
+    if model.path != "tiny" and Path(model.path).is_dir():
+        saved = units.Resize.from_processor(model.path)
+        known = {name: own.get(name) or getattr(saved, name) for name in known}
+    stated = {name: getattr(stage.prompts, name) for name in known}
+    for name, value in known.items():
+        if value is not None and stated[name] not in (None, value):
+            problem = f"is {stated[name]}, but the model's processor has {value}"
+            raise ConfigError(f"stage {stage.name}: prompts.{name}", problem, "remove it from prompts")
+    resize: dict[str, Any] = {name: value if stated[name] is None else stated[name] for name, value in known.items()}
+    if resize["min_pixels"] is None or resize["max_pixels"] is None:
+        raise ConfigError(
+            f"stage {stage.name}: prompts.coordinates",
+            f"is resized, but how the processor of {model.path} resizes images is not known here",
+            "set model.min_pixels and model.max_pixels, give a local folder as model.path, or use norm1000",
+        )
+    return replace(stage, prompts=replace(stage.prompts, **resize))

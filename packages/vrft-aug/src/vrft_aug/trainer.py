@@ -21,11 +21,12 @@ from trl import GRPOConfig, GRPOTrainer
 from medcore.config import unknown_key
 from medcore.errors import ConfigError, NumericalError
 from vrft_aug.advantages import without_favour
-from vrft_aug.checkpoints import ExactResume, PublishCheckpoints
+from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints
 from vrft_aug.completions import FOLDER, IMAGES, CompletionLog, Round, TableFacts
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings
 from vrft_aug.sharing import SharedRows, share_preprocessing
+from vrft_aug.tighten import tightening_hooks
 
 _LOG = logging.getLogger(__name__)
 _OURS = ("push_to_hub", "trust_remote_code")  # beside those that the recipe refuses
@@ -70,6 +71,8 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             raise NumericalError("rewards", problem, "try them with vrft-aug rewards score")
         for hook in self.hooks:
             rewards = _same_shape(hook, "transform_rewards", rewards, self.state)
+            for name, value in hook.metrics().items():
+                self._log_metric(name, float(value))
         group = self.num_generations if self.model.training else self.num_generations_eval
         return torch.from_numpy(without_favour(rewards.cpu().numpy(), group)).to(rewards)
 
@@ -211,7 +214,7 @@ def build_trainer(
     Parameters
     ----------
     stage, rows, rewards, hooks, callbacks
-        What to train on and with.
+        What to train on and with. Rewards with a rising threshold bring a hook of their own, which is called before `hooks`.
     model, processor
         The policy, with the weights of the stage's start.
     folder
@@ -235,13 +238,16 @@ def build_trainer(
         # trl loads the reference from the path in the config, whatever weights the model has in memory.
         model.config._name_or_path = str(base if stage.kl_reference == "base" else start)  # noqa: SLF001
     keep = stage.grpo.get("save_total_limit") or 2
+    # A reward in a process of its own does not show its settings; the recipe does.
+    rising = [r.options.get("tighten") if r.name == "box_iou" else None for r in stage.rewards]
+    hooks = [*tightening_hooks(rewards, rising), *hooks]
     trainer = AugmentedGRPOTrainer(
         model=model,
         reward_funcs=list(rewards),
         args=arguments,
         train_dataset=rows,
         processing_class=processor,
-        callbacks=[PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
+        callbacks=[HookStates(hooks), PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
         hooks=hooks,
     )
     if share:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vrft_aug.parsing import parse_boxes, parse_grade, parse_label, read_label
-from vrft_aug.rewards import Accuracy, BoxIou, Calibration, Format, Length, MultiGradeFuzzy, Recitation, guard
+from vrft_aug.rewards import Accuracy, BoxIou, Calibration, Format, Length, MultiGradeFuzzy, Recitation, TightenSettings, guard
 
 pytestmark = pytest.mark.property
 
@@ -80,7 +80,10 @@ REWARDS = [
     Recitation(),
     Recitation(similarity="chrf"),
     Recitation(similarity="rouge_l"),
+    Recitation(similarity="token_f1", span="all", soft_threshold=0.2),
+    Recitation(similarity="chrf", span="answer"),
     BoxIou(),
+    BoxIou(coordinates="resized", tighten=TightenSettings()),
     BoxIou(score="giou"),
     BoxIou(score="f1"),
 ]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from medcore.errors import ConfigError
 from vrft_aug.rewards import MultiGradeFuzzy
+from vrft_aug.rewards.multi_grade_fuzzy import MAX_REACH
 from vrft_aug.testing import check_reward
 
 SHARE = st.floats(0, 1)
@@ -18,9 +19,9 @@ SETTINGS = st.fixed_dictionaries(
     {},
     optional={
         "kernel": st.sampled_from(["geometric", "gaussian", "linear", "quadratic"]),
-        "base": st.floats(0, 0.999),
+        "base": st.floats(0, 1, exclude_max=True),
         "sigma": st.floats(0.01, 100),
-        "reach": st.integers(1, 20),
+        "reach": st.integers(1, 20) | st.integers(1, MAX_REACH),
         "under": SHARE,
         "over": SHARE,
         "cutoff": st.integers(0, 20),
@@ -28,9 +29,9 @@ SETTINGS = st.fixed_dictionaries(
 ) | st.fixed_dictionaries(
     {
         "kernel": st.just("table"),
-        "table": st.lists(st.floats(0, 0.999), min_size=1, max_size=6).map(lambda v: tuple(sorted(v, reverse=True))),
+        "table": st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=6).map(lambda v: tuple(sorted(v, reverse=True))),
     },
-    optional={"under": SHARE, "over": SHARE},
+    optional={"under": SHARE, "over": SHARE, "cutoff": st.integers(0, 20)},
 )
 
 
@@ -61,6 +62,33 @@ def test_credit_never_rises_with_distance(settings: dict[str, Any], total: int, 
     values = [reward.credit(stated, truth, total) for stated in range(total)]
     assert all(near >= far for near, far in pairwise(values[truth:]))
     assert all(near >= far for near, far in pairwise(values[truth::-1]))
+
+
+@given(SETTINGS, st.integers(2, 12), st.integers(1, 11))
+def test_credit_depends_on_the_side_and_the_distance_only(settings: dict[str, Any], total: int, distance: int) -> None:
+    """Which grade is true does not matter, nor do the factors of the other side."""
+    reward = MultiGradeFuzzy(**settings)
+    plain = MultiGradeFuzzy(**settings | {"under": 1.0, "over": 1.0})
+    for truth in range(total - distance):
+        over, under = reward.credit(truth + distance, truth, total), reward.credit(truth, truth + distance, total)
+        assert over == plain.credit(distance, 0, total) * reward.over
+        assert under == plain.credit(0, distance, total) * reward.under
+
+
+# Consonants only: no denial, option letter, number or tag, and never a part of another name.
+NAMES = st.lists(st.text("bcdfghjklmnpqrstvwxz", min_size=3, max_size=8), min_size=2, max_size=7, unique=True)
+
+
+@given(NAMES, SETTINGS, st.data())
+def test_any_names_of_the_grades_give_what_their_numbers_give(
+    names: list[str], settings: dict[str, Any], data: st.DataObject
+) -> None:
+    reward = MultiGradeFuzzy(**settings)
+    truth = data.draw(st.integers(0, len(names) - 1))
+    by_number = judge(reward, list(range(len(names))), grade=truth, num_grades=len(names))
+    assert judge(reward, names, grade=truth, num_grades=len(names), classes=names) == by_number
+    assert judge(reward, names, grade=truth, classes=names) == by_number
+    assert by_number == [reward.credit(stated, truth, len(names)) for stated in range(len(names))]
 
 
 @given(st.integers(0, 4), st.permutations(["none", "mild", "moderate", "severe", "worst"]), SETTINGS)
@@ -110,6 +138,12 @@ def test_wrong_is_zero_and_not_applicable_is_none() -> None:
     assert judge(reward, ["1"], grade=1, classes=["a", "b"]) == [1.0]
 
 
+@pytest.mark.parametrize("grade", [5, -1, 99, 2.5, "2", "severe", float("nan"), None])
+def test_a_true_grade_that_is_none_of_the_scale_cannot_be_judged(grade: Any) -> None:
+    assert judge(MultiGradeFuzzy(), ["2", "4", ""], grade=grade, num_grades=5) == [None] * 3
+    assert judge(MultiGradeFuzzy(), ["b"], grade=grade, classes=["a", "b"]) == [None]
+
+
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
@@ -117,8 +151,10 @@ def test_wrong_is_zero_and_not_applicable_is_none() -> None:
         ({"base": -0.1}, "base: is -0.1"),
         ({"base": math.nan}, "base: is nan"),
         ({"sigma": 0.0}, "sigma: is 0.0"),
+        ({"sigma": 1e-300}, "sigma: is 1e-300"),
         ({"sigma": math.inf}, "sigma: is inf"),
         ({"reach": 0}, "reach: is 0"),
+        ({"kernel": "quadratic", "reach": 10**9}, "reach: is 1000000000"),  # 1 - 1e-18 would be 1.0
         ({"cutoff": -1}, "cutoff: is -1"),
         ({"under": 1.5}, "are 1.5 and 1.0"),
         ({"over": -1.0}, "are 1.0 and -1.0"),

@@ -109,3 +109,64 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         Recitation(order=0)
     with pytest.raises(ConfigError, match="options of bleu with chrf"):
         Recitation(similarity="chrf", order=2)
+    for threshold in (1.0, -0.1, math.nan):
+        with pytest.raises(ConfigError, match="soft_threshold: is"):
+            Recitation(soft_threshold=threshold)
+
+
+def test_the_span_says_what_is_compared() -> None:
+    texts = [
+        f"<think>{KNOWLEDGE}</think><answer>normal</answer>",
+        f"<think>zzz</think><answer>{KNOWLEDGE}</answer>",
+        f"{KNOWLEDGE} <think></think><answer></answer>",
+        f"<think>{KNOWLEDGE}</think>",
+    ]
+    copied = pytest.approx(1.0)
+    expected: dict[Any, list[Any]] = {"think": [copied, 0.0, 0.0, copied], "answer": [0.0, copied, 0.0, 0.0]}
+    for span, values in expected.items():
+        reward = Recitation(similarity="token_f1", span=span)
+        check_reward(reward)
+        assert reward(prompts=[""] * 4, completions=texts, knowledge=[KNOWLEDGE] * 4) == values
+    whole = Recitation(similarity="token_f1", span="all")
+    check_reward(whole)
+    scores = whole(prompts=[""] * 4, completions=texts, knowledge=[KNOWLEDGE] * 4)
+    assert scores == [pytest.approx(24 / 25), pytest.approx(24 / 25), copied, copied]
+
+
+@given(WORDS, WORDS, st.floats(0, 1, exclude_max=True), st.sampled_from(SIMILARITIES))
+def test_the_soft_threshold_frees_what_is_below_it_and_keeps_the_order(
+    thought: str, knowledge: str, threshold: float, similarity: Any
+) -> None:
+    (plain,) = judge(Recitation(similarity=similarity), [thought], knowledge)
+    (soft,) = judge(Recitation(similarity=similarity, soft_threshold=threshold), [thought], knowledge)
+    assert plain is not None
+    assert soft is not None
+    assert 0 <= soft <= plain
+    assert soft == pytest.approx((plain - threshold) / (1 - threshold) if plain > threshold else 0.0)
+
+
+def test_an_honest_paraphrase_is_free_and_a_copy_is_not() -> None:
+    paraphrase = "In one lung there are white, hazy patches, so pneumonia is likely."
+    plain = judge(Recitation(similarity="token_f1"), [KNOWLEDGE, paraphrase])
+    assert plain == [1.0, 0.5]
+    assert judge(Recitation(similarity="token_f1", soft_threshold=0.5), [KNOWLEDGE, paraphrase]) == [1.0, 0.0]
+
+
+def test_copying_and_diversity_of_a_batch_are_logged() -> None:
+    logged: dict[str, float] = {}
+    thoughts = ["white patches or hazy areas", "I see white patches or nothing", "clear", "white patches or hazy areas"]
+    texts = [f"<think>{thought}</think><answer>normal</answer>" for thought in thoughts]
+
+    def log(name: str, value: float) -> None:
+        assert name not in logged
+        logged[name] = value
+
+    values = Recitation()(prompts=[""] * 5, completions=[*texts, texts[0]], knowledge=[KNOWLEDGE] * 4 + [None], log_metric=log)
+    assert values == [*judge(Recitation(), thoughts), None]
+    # Runs of four words: 2 of 2, 0 of 3, too short, 2 of 2. Pairs of words: 4 + 5 + 0 + 4, of which 4 + 3 are different.
+    assert logged == {"recitation/copy_rate": pytest.approx(2 / 3), "recitation/distinct_2": pytest.approx(7 / 13)}
+    logged.clear()
+    Recitation()(prompts=[""] * 2, completions=["<think>clear</think>", ""], knowledge=[KNOWLEDGE] * 2, log_metric=log)
+    Recitation()(prompts=[""], completions=[texts[0]], log_metric=log)
+    Recitation()(prompts=[], completions=[], log_metric=log)
+    assert logged == {}

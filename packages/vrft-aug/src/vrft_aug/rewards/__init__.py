@@ -11,6 +11,7 @@ from vrft_aug.rewards.length import Length
 from vrft_aug.rewards.multi_grade_fuzzy import MultiGradeFuzzy
 from vrft_aug.rewards.recitation import Recitation
 from vrft_aug.rewards.settings import RewardSettings
+from vrft_aug.rewards.tightening import Tightening, TightenSettings
 
 __all__ = [
     "REGISTRY",
@@ -24,6 +25,8 @@ __all__ = [
     "Recitation",
     "Reward",
     "RewardSettings",
+    "TightenSettings",
+    "Tightening",
     "build_reward",
     "guard",
     "parse_spec",

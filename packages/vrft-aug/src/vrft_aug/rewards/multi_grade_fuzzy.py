@@ -18,6 +18,9 @@ from vrft_aug.parsing import AnswerForm, check_form, read_grade
 from vrft_aug.rewards.accuracy import scale
 from vrft_aug.rewards.base import samples
 
+MAX_REACH = 10_000
+"""Longest `reach`; beyond it, rounding could make a miss by one grade worth as much as the right grade."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MultiGradeFuzzy:
@@ -33,7 +36,8 @@ class MultiGradeFuzzy:
     ``table``     ``table[d - 1]``, 0 beyond its end
     ============= ==================================================
 
-    Uses the columns ``grade`` and ``num_grades`` (or ``classes``, the names of the grades). A completion without a readable grade earns 0.
+    Uses the columns ``grade`` and ``num_grades`` (or ``classes``, the names of the grades). A completion without a readable grade earns
+    0; a sample whose true grade is none of the scale cannot be judged.
 
     >>> reward = MultiGradeFuzzy(under=0.5)
     >>> answers = [f"<answer>{g}</answer>" for g in (2, 3, 1, 9)]
@@ -70,10 +74,10 @@ class MultiGradeFuzzy:
         what = "multi_grade_fuzzy"
         if not 0 <= self.base < 1:
             raise ConfigError(f"{what}.base", f"is {self.base}", "give a number of at least 0 and below 1")
-        if not 0 < self.sigma <= 100:
-            raise ConfigError(f"{what}.sigma", f"is {self.sigma}", "give a positive number of grades")
-        if self.reach is not None and self.reach < 1:
-            raise ConfigError(f"{what}.reach", f"is {self.reach}", "give at least 1")
+        if not 0.01 <= self.sigma <= 100:
+            raise ConfigError(f"{what}.sigma", f"is {self.sigma}", "give 0.01 to 100 grades")
+        if self.reach is not None and not 1 <= self.reach <= MAX_REACH:
+            raise ConfigError(f"{what}.reach", f"is {self.reach}", f"give 1 to {MAX_REACH}")
         if self.cutoff is not None and self.cutoff < 0:
             raise ConfigError(f"{what}.cutoff", f"is {self.cutoff}", "give 0 or more")
         if not (0 <= self.under <= 1 and 0 <= self.over <= 1):
@@ -115,6 +119,8 @@ class MultiGradeFuzzy:
         grades = scale(classes, num_grades)
         if grade is None or grades is None:
             return None
-        stated = read_grade(completion, grades, self.synonyms, form=self.form)
         total = grades if isinstance(grades, int) else len(grades)
+        if grade not in range(total):
+            return None
+        stated = read_grade(completion, grades, self.synonyms, form=self.form)
         return 0.0 if stated is None else self.credit(stated, int(grade), total)
