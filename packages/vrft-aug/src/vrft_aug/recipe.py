@@ -12,6 +12,7 @@ from medcore.config import from_mapping, load_yaml, set_value
 from medcore.errors import ConfigError
 from vrft_aug import coordinates as units
 from vrft_aug.data import DataSettings
+from vrft_aug.hooks import HookSettings
 from vrft_aug.knowledge import KnowledgeSettings
 from vrft_aug.prompts import PromptSettings, Task
 from vrft_aug.rewards import RewardSettings
@@ -19,6 +20,7 @@ from vrft_aug.rewards import RewardSettings
 __all__ = [
     "DataSettings",
     "EvaluationSettings",
+    "HookSettings",
     "KnowledgeSettings",
     "LoraSettings",
     "ModelSettings",
@@ -141,6 +143,8 @@ class StageSettings:
     """Images and truth."""
     rewards: tuple[RewardSettings, ...]
     """Terms of the reward."""
+    hooks: tuple[HookSettings, ...] = ()
+    """Refinements of the training, in the order in which they are called."""
     knowledge: KnowledgeSettings | None = None
     """Text injected into the prompts."""
     prompts: PromptSettings = field(default_factory=PromptSettings)
