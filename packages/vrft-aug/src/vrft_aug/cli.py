@@ -45,7 +45,8 @@ def init(
 
 @commandline.command(app, recipe=True)
 def plan(run: Invocation, recipe: RecipeFile) -> dict[str, Any]:
-    """Check a recipe and its data, and say what training would do. Loads no model."""
+    """Check a recipe and its data, and say what training would do and cost. Loads no weights, asks no server."""
+    from vrft_aug.plan_text import cost_lines, overall_lines
     from vrft_aug.planning import plan as make_plan
     from vrft_aug.recipe import load_recipe
 
@@ -58,8 +59,13 @@ def plan(run: Invocation, recipe: RecipeFile) -> dict[str, Any]:
         budget = "{steps} steps, {rounds} rounds of {prompts_per_round} images x {generations} = {completions} completions"
         run.say(f"  training   {budget.format(**stage)}; kept near: {stage['kl_reference']}")
         run.say("  rewards    " + ", ".join(f"{r['weight']:+g} {r['name']}" for r in stage["rewards"]))
+        for line in cost_lines(stage):
+            run.say(line)
         for note in stage["notes"]:
             run.say(f"  note       {note}")
+    run.say()
+    for line in overall_lines(facts):
+        run.say(line)
     return facts
 
 

@@ -84,7 +84,11 @@ class ModelSettings:
     max_pixels: int | None = None
     """Largest image area of the processor, its own by default; the main lever on memory and time."""
     freeze_vision: bool = False
-    """Keep the vision tower as it is."""
+    """Keep the vision tower as it is; the same as ``vision`` in `freeze`."""
+    freeze: tuple[str, ...] = ()
+    """Further parts that stay as they are: ``vision``, ``projector``, ``language``, or patterns of parameter names with ``*``."""
+    quantize: Literal["nf4", "fp4"] | None = None
+    """Four-bit weights of the language model under adapters (QLoRA); needs `lora`, bitsandbytes and a GPU."""
 
     def __post_init__(self) -> None:
         if not self.path.strip():
@@ -94,6 +98,10 @@ class ModelSettings:
             raise ConfigError(
                 "model.min_pixels", f"{self.min_pixels} and max_pixels {self.max_pixels} do not fit", "give min <= max"
             )
+        if self.quantize is not None and self.lora is None:
+            raise ConfigError("model.quantize", f"is {self.quantize}, but four-bit weights cannot be trained", "add model.lora")
+        if any(not part.strip() for part in self.freeze):
+            raise ConfigError("model.freeze", "has an empty name", "remove it")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from trl import GRPOConfig, GRPOTrainer
 from medcore.config import unknown_key
 from medcore.errors import ConfigError, NumericalError
 from vrft_aug.advantages import without_favour
-from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints
+from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints, ResumeOrder
 from vrft_aug.completions import FOLDER, IMAGES, CompletionLog, Round, TableFacts
 from vrft_aug.hook_calls import HookCalls
 from vrft_aug.hooks import RefinementHook
@@ -237,7 +237,7 @@ def build_trainer(
         args=arguments,
         train_dataset=rows,
         processing_class=processor,
-        callbacks=[HookStates(hooks), PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
+        callbacks=[HookStates(hooks), ResumeOrder(), PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
         hooks=hooks,
     )
     if share:

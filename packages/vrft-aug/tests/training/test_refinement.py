@@ -83,6 +83,12 @@ def step(trainer):
         return trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
 
 
+def loss(trainer, output):
+    trainer.current_gradient_accumulation_steps = 1  # set by transformers' training loop
+    with known_deprecations():
+        return trainer.compute_loss(trainer.model, output)
+
+
 def test_advantages_by_token_reach_the_loss_and_padding_gets_none(trainer):
     made = trainer(Reasoning(rest=0.0, keep_sum=False))
     output = step(made)
@@ -96,10 +102,11 @@ def test_advantages_by_token_reach_the_loss_and_padding_gets_none(trainer):
         if "<think>" in text and "</think>" in text and kept:
             with_thought += 1
             assert kept.startswith("<think>")
-            assert kept.endswith("</think>")
+            behind = kept.partition("</think>")[2]
+            assert "</think>" in kept
+            assert len(behind) <= 1, "a token that ends a tag may begin the next one"
     assert with_thought > 3
-    with known_deprecations():
-        assert torch.isfinite(made.compute_loss(made.model, output))
+    assert torch.isfinite(loss(made, output))
 
 
 def test_even_weights_by_token_leave_the_loss_as_it_is(trainer):
@@ -107,8 +114,7 @@ def test_even_weights_by_token_leave_the_loss_as_it_is(trainer):
     for hooks in ((), (Reasoning(thought=1.0, rest=1.0),)):
         torch.manual_seed(0)
         made = trainer(*hooks)
-        with known_deprecations():
-            losses.append(float(made.compute_loss(made.model, step(made))))
+        losses.append(float(loss(made, step(made)).detach()))
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
@@ -146,7 +152,8 @@ def test_selected_samples_are_what_is_generated_from(trainer, tmp_path):
 
     made = trainer(last := Last())
     step(made)
-    rows = read_table(tmp_path / "completions", "x").rows
+    stage = read_table(tmp_path / "completions", "x")
+    rows = [stage.rows[entry["row"]] for entry in stage.entries]
     names = [row["sample_id"] for row in rows]
     assert set(names[4:]) == {last.last}
     assert len(names) == 16
