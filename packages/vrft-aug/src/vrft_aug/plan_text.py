@@ -31,12 +31,23 @@ def cost_lines(stage: dict[str, Any]) -> list[str]:
 def overall_lines(facts: dict[str, Any]) -> list[str]:
     """Size of the model, and what passes over the network."""
     size, network = facts["size"], facts["network"]
-    count = "of unknown size" if size["parameters"] is None else f"{size['parameters']:,} weights".replace(",", " ")
-    trained = "" if size["trained"] is None else f", {size['trained']:,} trained".replace(",", " ")
+    count = "of unknown size" if size["parameters"] is None else f"{size['parameters']:_} weights".replace("_", " ")
+    trained = "" if size["trained"] is None else f", {size['trained']:_} trained".replace("_", " ")
     return [
         f"model        {facts['model']['path']}, {count}{trained} ({size['source']})",
         f"network      sent: {network['sent']}; telemetry off; fetched: {network['fetched']}",
     ]
+
+
+def dry_run_lines(facts: dict[str, Any]) -> list[str]:
+    """What :func:`vrft_aug.dry_run.dry_run` found, in words."""
+    lines = []
+    for stage in facts["stages"]:
+        rewards = ", ".join(f"{name} {value:.3g}" for name, value in stage["rewards"].items())
+        done = f"{stage['steps']} steps, {stage['completions']} completions in {stage['seconds']:.1f} s"
+        lines.append(f"{stage['name']}: {stage['state']}, {done}" + (f"; mean rewards {rewards}" if rewards else ""))
+    lines += [f"{found['name']}: {found['images']} held-out images judged" for found in facts["evaluation"]]
+    return [*lines, *(f"fault: {fault}" for fault in facts["faults"])] if facts["faults"] else [*lines, "no faults"]
 
 
 def gigabytes(count: float) -> str:

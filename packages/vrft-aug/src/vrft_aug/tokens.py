@@ -91,7 +91,8 @@ def _estimated(sample: list[dict[str, Any]], model: ModelSettings) -> PromptToke
         return PromptTokens(prompt=None, image=None, source=f"{how}; tokens of an image are not known")
     frames = [resize(row["image_size"]) for row in sample]
     image = max(round(w) * round(h) // (resize.patch_size * resize.merge_size) ** 2 for w, h in frames)
-    return PromptTokens(prompt=text + image, image=image, source=f"{how}, {resize.patch_size * resize.merge_size} pixels squared of an image")
+    side = resize.patch_size * resize.merge_size
+    return PromptTokens(prompt=text + image, image=image, source=f"{how}, and one for {side} x {side} pixels")
 
 
 def _resize(model: ModelSettings) -> Resize | None:
