@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -157,7 +158,7 @@ def test_a_schedule_is_monotone_and_within_its_ends(shape: Any, ends: Any, way: 
     found = [hook.factor(step, steps) for step in range(steps)]
     assert all(min(ends) - 1e-9 <= f <= max(ends) + 1e-9 for f in found)
     rising = ends[1] >= ends[0]
-    assert all((b >= a - 1e-9) if rising else (b <= a + 1e-9) for a, b in zip(found, found[1:], strict=False))
+    assert all((b >= a - 1e-9) if rising else (b <= a + 1e-9) for a, b in itertools.pairwise(found))
 
 
 def test_a_schedule_changes_one_weight_only() -> None:

@@ -29,7 +29,9 @@ def model_size(model: ModelSettings) -> tuple[ModelSize | None, dict[str, Any]]:
     if model.path == "tiny":
         return None, {"parameters": None, "trained": None, "source": "built on the spot with some 400 thousand weights"}
     named = named_parameters(model.path)
-    source = "the name of the model" if named else "not known: the model's config.json is not on this disk, and its name states no size"
+    source = (
+        "the name of the model" if named else "not known: the model's config.json is not on this disk, and its name states no size"
+    )
     every = model.lora is None and not model.freeze and not model.freeze_vision
     return None, {"parameters": named, "trained": named if every else None, "source": source}
 
@@ -57,7 +59,7 @@ def memory_facts(
     value = 4 if recipe.model.dtype == "float32" else 2
     common: dict[str, Any] = {"bytes_per_value": value, "processes": recipe.processes, "zero": zero}
     reference = stage.kl_reference != "none" and (recipe.model.lora is None or stage.kl_reference == "stage_start")
-    facts = {"precision": "float32" if value == 4 else "bfloat16", "zero": zero, "processes": recipe.processes}  # noqa: PLR2004
+    facts = {"precision": "float32" if value == 4 else "bfloat16", "zero": zero, "processes": recipe.processes}
     if size is None:
         if shown["parameters"] is None or shown["trained"] is None:
             return {"known": "nothing", "why": f"size of the model and of its trained part: {shown['source']}"}

@@ -21,9 +21,26 @@ from vrft_aug.recipe import EvaluationSettings, ModelSettings, Recipe, StageSett
 _LOG = logging.getLogger(__name__)
 _PIXELS = 112 * 112
 _DROPPED = (
-    "num_train_epochs deepspeed fsdp fsdp_config bf16 fp16 tf32 torch_compile use_liger_kernel use_kernels steps_per_generation "
-    "generation_batch_size save_steps save_strategy warmup_ratio eval_strategy optim dataloader_num_workers"
-).split()
+    "num_train_epochs",
+    "deepspeed",
+    "fsdp",
+    "fsdp_config",
+    "bf16",
+    "fp16",
+    "tf32",
+    "torch_compile",
+    "use_liger_kernel",
+    "use_kernels",
+    "steps_per_generation",
+    "generation_batch_size",
+    "save_steps",
+    "save_strategy",
+    "warmup_ratio",
+    "eval_strategy",
+    "optim",
+    "dataloader_num_workers",
+)
+"""Fields of trl that have no meaning for a moment on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +144,9 @@ def _stage(stage: StageSettings, model: ModelSettings, settings: DryRunSettings)
 
 
 def _few(data: DataSettings, settings: DryRunSettings) -> DataSettings:
-    return replace(data, train=min(data.train or settings.images, settings.images), held_out=min(data.held_out or 4, settings.held_out))
+    return replace(
+        data, train=min(data.train or settings.images, settings.images), held_out=min(data.held_out or 4, settings.held_out)
+    )
 
 
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -144,7 +163,13 @@ def _stand_in(model: ModelSettings, folder: Path, say: Callable[[str], None]) ->
     lora = None if model.lora is None else replace(model.lora, rank=min(model.lora.rank, 4))
     high = min(model.max_pixels or _PIXELS, _PIXELS)
     plain = replace(
-        model, path="tiny", quantize=None, dtype="float32", lora=lora, min_pixels=min(model.min_pixels or 28 * 28, high), max_pixels=high
+        model,
+        path="tiny",
+        quantize=None,
+        dtype="float32",
+        lora=lora,
+        min_pixels=min(model.min_pixels or 28 * 28, high),
+        max_pixels=high,
     )
     if model.path == "tiny":
         about = "the tiny model that the recipe names"

@@ -90,7 +90,9 @@ class HookCalls:
         for hook in self.hooks:
             weights = _checked(hook, "schedule_weights", weights, self.trainer.state)
             if not torch.isfinite(weights).all():
-                raise ConfigError(f"hook {type(hook).__name__}.schedule_weights", "returned a weight that is not finite", "correct it")
+                raise ConfigError(
+                    f"hook {type(hook).__name__}.schedule_weights", "returned a weight that is not finite", "correct it"
+                )
         self.trainer.reward_weights = weights
 
     def rewards(self, rewards: torch.Tensor, token_ids: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -120,8 +122,10 @@ class HookCalls:
             advantages = _checked(hook, "transform_advantages", advantages, self.trainer.state, longest)
             if not torch.isfinite(advantages).all():
                 step = self.trainer.state.global_step
-                raise InputError(f"hook {type(hook).__name__}", f"made an advantage of step {step} that is not finite", "correct it")
-        if advantages.dim() == 2:  # noqa: PLR2004 - completion, token
+                raise InputError(
+                    f"hook {type(hook).__name__}", f"made an advantage of step {step} that is not finite", "correct it"
+                )
+        if advantages.dim() == 2:
             advantages = torch.nn.functional.pad(advantages, (0, width - longest))
         return advantages
 
@@ -132,5 +136,7 @@ def _checked(hook: RefinementHook, method: str, values: torch.Tensor, state: Any
     allowed = [tuple(values.shape), *([] if tokens is None else [(len(values), tokens)])]
     shape = tuple(getattr(changed, "shape", ()))
     if not isinstance(changed, torch.Tensor) or shape not in allowed:
-        raise ConfigError(f"hook {type(hook).__name__}.{method}", f"returned shape {shape} for {tuple(values.shape)}", "keep the shape")
+        raise ConfigError(
+            f"hook {type(hook).__name__}.{method}", f"returned shape {shape} for {tuple(values.shape)}", "keep the shape"
+        )
     return changed

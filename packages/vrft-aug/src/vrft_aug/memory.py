@@ -92,7 +92,7 @@ def estimate(size: ModelSize, work: Workload) -> dict[str, float]:
     found["activations"] = float(unit * layers + patches * seen)
     found["logits"] = float(work.batch * work.completion * size.vocabulary * (2 * value + 4))
     found["cache"] = float(2 * value * size.layers * size.kv_width * work.completions * length)
-    found["gathered"] = float(value * size.parameters) if work.zero == 3 and work.gather else 0.0  # noqa: PLR2004 - ZeRO-3
+    found["gathered"] = float(value * size.parameters) if work.zero == 3 and work.gather else 0.0
     return {**found, **peak(found)}
 
 
@@ -148,4 +148,4 @@ def zero_stage(settings: Any) -> int | None:
         except (OSError, ValueError):
             return None
     stage = (settings.get("zero_optimization") or {}).get("stage") if isinstance(settings, dict) else None
-    return stage if isinstance(stage, int) and 0 <= stage <= 3 else None  # noqa: PLR2004 - ZeRO has three stages
+    return stage if isinstance(stage, int) and 0 <= stage <= 3 else None

@@ -22,7 +22,9 @@ def cost_lines(stage: dict[str, Any]) -> list[str]:
         return [*lines, f"  memory     not known: {memory['why']}"]
     parts = memory["bytes"]
     shown = ", ".join(f"{name} {gigabytes(parts[name])}" for name in _PARTS if parts.get(name))
-    total = f"about {gigabytes(parts['peak'])} at the peak" if memory["known"] == "all" else f"{gigabytes(parts['permanent'])} and more"
+    total = (
+        f"about {gigabytes(parts['peak'])} at the peak" if memory["known"] == "all" else f"{gigabytes(parts['permanent'])} and more"
+    )
     ways = f"{memory['precision']}, ZeRO {memory['zero']}, {memory['processes']} processes"
     lines.append(f"  memory     {total} on each GPU ({ways}): {shown}")
     return lines if memory["why"] is None else [*lines, f"             {memory['why']}"]

@@ -38,9 +38,7 @@ class TightenThreshold(RefinementHook):
         The reward's name.
     """
 
-    def __init__(
-        self, column: int = 0, settings: TightenSettings | Mapping[str, Any] | None = None, name: str = "reward"
-    ) -> None:
+    def __init__(self, column: int = 0, settings: TightenSettings | Mapping[str, Any] | None = None, name: str = "reward") -> None:
         self.column, self.name = column, name
         if isinstance(settings, Mapping):
             settings = from_mapping(TightenSettings, settings, "tighten")

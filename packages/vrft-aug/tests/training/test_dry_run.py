@@ -61,7 +61,10 @@ def test_every_stage_is_run_and_nothing_stays(small, as_recipe, tmp_path, monkey
     ("change", "fault"),
     [
         ({"hooks": [{"name": "test_dry_run:BreaksLate"}]}, "reasoning: KeyError: 'late'"),
-        ({"rewards": [{"name": "test_dry_run:careless", "label": "mine", "guard": {"isolate": "never"}}, {"name": "format"}]}, "reward mine failed"),
+        (
+            {"rewards": [{"name": "test_dry_run:careless", "label": "mine", "guard": {"isolate": "never"}}, {"name": "format"}]},
+            "reward mine failed",
+        ),
     ],
     ids=["hook", "reward"],
 )
@@ -80,12 +83,22 @@ def test_what_cannot_begin_is_an_error(one_stage, as_recipe):
 
 
 def test_only_the_amount_of_work_is_reduced(small, as_recipe):
-    small["stages"][0]["grpo"] |= {"bf16": True, "use_vllm": True, "vllm_mode": "colocate", "deepspeed": {"x": 1}, "temperature": 0.7}
+    small["stages"][0]["grpo"] |= {
+        "bf16": True,
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "deepspeed": {"x": 1},
+        "temperature": 0.7,
+    }
     recipe = as_recipe(small)
     made = reduce(recipe, ModelSettings(), DryRunSettings(steps=3))
     for old, new in zip(recipe.stages, made.stages, strict=True):
         assert (new.task, new.rewards, new.hooks, new.knowledge, new.kl_reference) == (
-            old.task, old.rewards, old.hooks, old.knowledge, old.kl_reference
+            old.task,
+            old.rewards,
+            old.hooks,
+            old.knowledge,
+            old.kl_reference,
         )
         assert new.grpo["max_steps"] == 3
     assert made.stages[0].grpo["temperature"] == 0.7
@@ -106,7 +119,10 @@ def test_what_stands_in_for_a_model(tmp_path, finished):
     broken.mkdir()
     (broken / "config.json").write_text('{"model_type": "bert"}')
     assert "could not be made small" in _stand_in(ModelSettings(path=str(broken)), tmp_path / "d", said.append)[1]
-    assert "not quantised" in _stand_in(ModelSettings(path="tiny", quantize="nf4", lora=LoraSettings(rank=2)), tmp_path, said.append)[1]
+    assert (
+        "not quantised"
+        in _stand_in(ModelSettings(path="tiny", quantize="nf4", lora=LoraSettings(rank=2)), tmp_path, said.append)[1]
+    )
 
 
 @pytest.mark.integration

@@ -160,7 +160,7 @@ def test_a_frozen_layer_has_no_adapter_that_learns(tiny):
     model, _ = load_policy(ModelSettings(path=str(tiny), lora=lora, freeze=("*layers.0.*",)))
     learning = {n for n, p in model.named_parameters() if p.requires_grad}
     assert learning
-    assert all("lora" in n and "layers.1." in n or "lm_head" in n for n in learning)
+    assert all(("lora" in n and "layers.1." in n) or "lm_head" in n for n in learning)
     with pytest.raises(InputError, match="leaves nothing to train"):
         load_policy(ModelSettings(path=str(tiny), lora=lora, freeze=("*",)))
 
@@ -169,7 +169,7 @@ def test_freezing_what_is_not_there(tiny):
     for part in PARTS:
         with pytest.raises(InputError, match=f"finds no parameter of Linear for '{part}'"):
             freeze(torch.nn.Linear(2, 2), [part])
-    with pytest.raises(InputError, match="finds no parameter of Qwen2_5_VLForConditionalGeneration for 'layers.0'"):
+    with pytest.raises(InputError, match=r"finds no parameter of Qwen2_5_VLForConditionalGeneration for 'layers\.0'"):
         load_policy(ModelSettings(path=str(tiny), freeze=("layers.0",)))
 
 

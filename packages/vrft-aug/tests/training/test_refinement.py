@@ -63,7 +63,16 @@ def trainer(one_stage, as_recipe, tmp_path, finished, warm_policy):
         rows = load_rows(stage, part="train")
         with known_deprecations():
             return build_trainer(
-                stage, policy, processor, rows, [odd, even], tmp_path, seed=0, base=finished.folder / "base", start=warm_policy, hooks=hooks
+                stage,
+                policy,
+                processor,
+                rows,
+                [odd, even],
+                tmp_path,
+                seed=0,
+                base=finished.folder / "base",
+                start=warm_policy,
+                hooks=hooks,
             )
 
     return make
@@ -204,7 +213,9 @@ def test_hooks_compose(trainer):
 
 def logged(folder: Path) -> list[dict[str, float]]:
     entries = json.loads((folder / "stages/1-reasoning/log.json").read_text())
-    return [{k: v for k, v in entry.items() if "time" not in k and "runtime" not in k and "per_second" not in k} for entry in entries]
+    return [
+        {k: v for k, v in entry.items() if "time" not in k and "runtime" not in k and "per_second" not in k} for entry in entries
+    ]
 
 
 def test_an_interrupted_run_with_every_hook_ends_the_same(tmp_path, small, warm_policy, as_recipe):

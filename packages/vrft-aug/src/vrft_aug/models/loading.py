@@ -99,7 +99,9 @@ def _quantised(settings: ModelSettings) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ConfigError(f"model.quantize {settings.quantize}", "needs bitsandbytes, which is not installed", "install vrft-aug[qlora]")
+        raise ConfigError(
+            f"model.quantize {settings.quantize}", "needs bitsandbytes, which is not installed", "install vrft-aug[qlora]"
+        )
     if not torch.cuda.is_available():
         raise ConfigError(f"model.quantize {settings.quantize}", "needs a GPU, and there is none", "leave it out")
     config = BitsAndBytesConfig(
