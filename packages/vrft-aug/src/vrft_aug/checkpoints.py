@@ -147,7 +147,7 @@ class ResumeOrder(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:  # noqa: ARG002
         """Called before the first batch is drawn."""
-        sampler = getattr(train_dataloader, "batch_sampler", None)
+        sampler: Any = getattr(train_dataloader, "batch_sampler", None)
         while sampler is not None and not hasattr(sampler, "num_samples"):
             sampler = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
         generator = getattr(sampler, "generator", None)
@@ -156,7 +156,7 @@ class ResumeOrder(TrainerCallback):
         import torch
 
         steps = max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps))
-        for _ in range(state.global_step // steps):
+        for _done in range(state.global_step // steps):
             torch.randperm(sampler.num_samples, generator=generator)
 
 

@@ -60,7 +60,7 @@ class Difficulty(RefinementHook):
         """The weighted advantages, of whichever shape."""
         del state
         assert self._round is not None  # noqa: S101 - a round is announced before its advantages
-        own = self._weights[self._round.first : self._round.first + len(advantages)].to(advantages)
+        own: torch.Tensor = self._weights[self._round.first : self._round.first + len(advantages)].to(advantages)
         return advantages * (own[:, None] if advantages.dim() == 2 else own)
 
     def metrics(self) -> Mapping[str, float]:
