@@ -50,7 +50,7 @@ class Precision(RefinementHook):
 
 class Random(RefinementHook):
     def transform_advantages(self, advantages, state):
-        return advantages * random.random()
+        return advantages * random.random()  # noqa: S311 - no secret
 
 
 class Forgets(RefinementHook):

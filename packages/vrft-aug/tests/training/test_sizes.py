@@ -17,7 +17,7 @@ from vrft_aug.models.shrink import shrink_model
 from vrft_aug.models.sizes import local_config, read_size
 from vrft_aug.planning import plan
 from vrft_aug.recipe import LoraSettings, ModelSettings
-from vrft_aug.tokens import count_prompt
+from vrft_aug.tokens import PromptTokens, count_prompt
 
 TEXTS = ["normal or pneumonia? <think>it looks normal</think><answer>normal</answer>"] * 20
 
@@ -100,7 +100,8 @@ def test_nothing_is_made_up(one_stage, as_recipe):
         assert "bytes" not in memory
     one_stage["stages"][0]["grpo"]["deepspeed"] = "nowhere.json"
     stage = as_recipe(one_stage).stages[0]
-    assert memory_facts(stage, as_recipe(one_stage), None, None, {})["why"].startswith("the ZeRO stage")
+    tokens = PromptTokens(prompt=9, image=4, source="")
+    assert memory_facts(stage, as_recipe(one_stage), tokens, None, {})["why"].startswith("the ZeRO stage")
 
 
 def test_logs_that_are_sent_are_named(one_stage, as_recipe):

@@ -99,8 +99,13 @@ def read_size(config: Path, settings: ModelSettings) -> ModelSize:
         freeze(model, parts)
     parameters = dict(model.named_parameters())
     layers = _language_layers(model)
-    adapters = 0 if settings.lora is None else settings.lora.rank * sum(sum(s) for s in _adapted(model, settings))
-    trained = adapters if settings.lora is not None else sum(p.numel() for p in parameters.values() if p.requires_grad)
+    adapters = trained = 0
+    if settings.lora is not None:
+        found = _adapted(model, settings)
+        adapters = settings.lora.rank * sum(inputs + outputs for inputs, outputs, _ in found)
+        trained = settings.lora.rank * sum(inputs + outputs for inputs, outputs, learns in found if learns)
+    else:
+        trained = sum(p.numel() for p in parameters.values() if p.requires_grad)
     text, vision = read.get_text_config(), getattr(read, "vision_config", None)
     heads = text.num_attention_heads
     head = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -133,8 +138,8 @@ def _language_layers(model: Any) -> dict[str, tuple[int, int]]:
     }
 
 
-def _adapted(model: Any, settings: ModelSettings) -> list[tuple[int, int]]:
-    """The linear layers that peft gives an adapter that is trained."""
+def _adapted(model: Any, settings: ModelSettings) -> list[tuple[int, int, bool]]:
+    """Inputs and outputs of the linear layers that peft gives an adapter, and whether it is trained."""
     import torch
 
     assert settings.lora is not None  # noqa: S101 - asked only with adapters
@@ -144,9 +149,9 @@ def _adapted(model: Any, settings: ModelSettings) -> list[tuple[int, int]]:
     for name, module in model.named_modules():
         if not isinstance(module, torch.nn.Linear) or set(PARTS["vision"]) & set(name.split(".")):
             continue
-        chosen = name.split(".")[-1] != "lm_head" if wanted == "all-linear" else re.fullmatch(wanted, name) is not None
-        if chosen and not any(belongs(f"{name}.lora_A.default.weight", part) for part in frozen):
-            found.append((module.in_features, module.out_features))
+        if name.split(".")[-1] != "lm_head" if wanted == "all-linear" else re.fullmatch(wanted, name) is not None:
+            learns = not any(belongs(f"{name}.lora_A.default.weight", part) for part in frozen)
+            found.append((module.in_features, module.out_features, learns))
     return found
 
 
