@@ -235,13 +235,13 @@ def _stages(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
 
 def _facts(name: str, record: dict[str, Any] | None, log: Path | None) -> dict[str, Any]:
     entries = [] if log is None else json.loads(log.read_text(encoding="utf-8"))
-    means: dict[str, list[float]] = {}
+    means: dict[str, list[float | None]] = {}
     for entry in entries:
         for key, value in entry.items():
             if key.startswith("rewards/") and key.endswith("/mean"):
                 means.setdefault(key.removeprefix("rewards/").removesuffix("/mean"), []).append(value)
-    # A loss that is not finite is left out of the log.
-    losses = [entry.get("loss", math.nan) for entry in entries if "loss" in entry or "reward" in entry]
+    # What is not finite is left out of the log, or none.
+    losses = [math.nan if entry.get("loss") is None else entry["loss"] for entry in entries if "loss" in entry or "reward" in entry]
     record = record or {"state": "not begun"}
     return {
         "name": name,
@@ -250,12 +250,16 @@ def _facts(name: str, record: dict[str, Any] | None, log: Path | None) -> dict[s
         "completions": record.get("completions", 0),
         "seconds": record.get("wall_time_s", 0.0),
         "loss": losses[-1] if losses else None,
-        "rewards": {reward: sum(values) / len(values) for reward, values in means.items()},
+        "rewards": {reward: _mean([v for v in values if v is not None]) for reward, values in means.items()},
         "failures": {
             reward: ", ".join(f"{why} {count} times" for why, count in failed.items())
             for reward, failed in record.get("unjudged", {}).items()
         },
     }
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 @contextlib.contextmanager

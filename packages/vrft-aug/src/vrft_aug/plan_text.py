@@ -45,7 +45,7 @@ def dry_run_lines(facts: dict[str, Any]) -> list[str]:
     """What :func:`vrft_aug.dry_run.dry_run` found, in words."""
     lines = []
     for stage in facts["stages"]:
-        rewards = ", ".join(f"{name} {value:.3g}" for name, value in stage["rewards"].items())
+        rewards = ", ".join(f"{name} {'-' if value is None else format(value, '.3g')}" for name, value in stage["rewards"].items())
         done = f"{stage['steps']} steps, {stage['completions']} completions in {stage['seconds']:.1f} s"
         lines.append(f"{stage['name']}: {stage['state']}, {done}" + (f"; mean rewards {rewards}" if rewards else ""))
     lines += [f"{found['name']}: {found['images']} held-out images judged" for found in facts["evaluation"]]

@@ -53,7 +53,7 @@ def test_every_stage_is_run_and_nothing_stays(small, as_recipe, tmp_path, monkey
     assert [found["name"] for found in facts["evaluation"]] == ["perception", "reasoning"]
     assert "gradient_accumulation_steps" in facts["changed"]["reasoning"]
     assert not {"beta", "loss_type"} & set(facts["changed"]["reasoning"])
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.glob("vrft-dry-run-*"))
     assert os.environ.get("CUDA_VISIBLE_DEVICES") != ""
 
 
