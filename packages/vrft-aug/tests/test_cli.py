@@ -134,3 +134,22 @@ def test_help_loads_no_heavy_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, result.stderr
+
+
+def test_init_with_a_preset_writes_what_the_recipe_needs(run_cli: Run, tmp_path: Path) -> None:
+    path, beside = tmp_path / "real.yaml", tmp_path / "real.knowledge.yaml"
+    tried = run_cli("init", "scans", "--preset", "vrft-aug", "-o", path, "--dry-run")
+    assert (tried.returncode, list(tmp_path.iterdir())) == (0, [])
+    written = run_cli("init", "scans", "--preset", "vrft-aug", "-o", path, "--json")
+    assert json.loads(written.stdout)["files"] == [str(path), str(beside)]
+    planned = run_cli("plan", path, "--set", "stages.0.data.train=32", "--set", "stages.1.data.train=32")
+    assert planned.returncode == 0, planned.stderr
+    for part in ("perception: localisation", "-0.2 recitation", "32 a step", "telemetry off"):
+        assert part in planned.stdout, part
+    assert "weights 5.59 GiB, gradients 5.59 GiB, optimizer 11.2 GiB" in planned.stdout
+    path.unlink()
+    beside.write_text("mine")
+    refused(run_cli("init", "scans", "--preset", "vrft-aug", "-o", path), 3, "exists already")
+    assert not path.exists()
+    assert beside.read_text() == "mine"
+    refused(run_cli("init", "scans", "--preset", "vrft-agu", "-o", path), 2, "vrft-aug")

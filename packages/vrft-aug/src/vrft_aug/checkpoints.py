@@ -138,6 +138,28 @@ class HookStates(TrainerCallback, ExportableState):
             hook.load_state_dict(content)
 
 
+class ResumeOrder(TrainerCallback):
+    """Gives a resumed run the order of images that the uninterrupted one has.
+
+    trl's sampler draws the order of each pass over the data from one generator, which starts anew when a run is resumed, so that a run
+    resumed in its third pass would see the order of the first. Here the passes that are done are drawn again and thrown away.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:  # noqa: ARG002
+        """Called before the first batch is drawn."""
+        sampler: Any = getattr(train_dataloader, "batch_sampler", None)
+        while sampler is not None and not hasattr(sampler, "num_samples"):
+            sampler = getattr(sampler, "batch_sampler", None) or getattr(sampler, "sampler", None)
+        generator = getattr(sampler, "generator", None)
+        if generator is None or hasattr(sampler, "set_epoch"):
+            return
+        import torch
+
+        steps = max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps))
+        for _done in range(state.global_step // steps):
+            torch.randperm(sampler.num_samples, generator=generator)
+
+
 def _wait_for_all() -> None:
     import torch.distributed as dist
 

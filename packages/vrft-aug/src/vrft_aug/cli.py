@@ -29,18 +29,38 @@ def init(
     ] = "scans",
     output: Annotated[Path, typer.Option("-o", "--output", help="Recipe to write.")] = Path("recipe.yaml"),
     data: Annotated[Path | None, typer.Option(help="Your data, a file or folder as the recipe says.")] = None,
+    preset: Annotated[
+        Literal["grpo-classic", "vrft", "vrft-aug", "lora-single-gpu", "zero3-8gpu"] | None,
+        typer.Option(help="Settings for a real model: plain GRPO, the baseline, the whole method, one GPU, eight GPUs."),
+    ] = None,
 ) -> dict[str, Any]:
-    """Write a commented recipe to start from."""
+    """Write a commented recipe to start from; without a preset for the tiny model, which trains on any machine."""
     from medcore.atomic import check_writable, write_text
+    from vrft_aug import presets
     from vrft_aug.templates import template
 
-    text = template(kind, recipe=str(output), data=None if data is None else str(data.resolve()))
-    if run.dry_run:
-        run.say(f"would write {output} ({kind})")
+    path = None if data is None else str(data.resolve())
+    if preset is None:
+        files = {output: template(kind, recipe=str(output), data=path)}
     else:
-        write_text(check_writable(output, force=run.force), text)
-        run.say(f"wrote {output}; next: vrft-aug plan {output}")
-    return {"recipe": str(output), "kind": kind, "written": not run.dry_run}
+        files = {output: presets.preset(preset, kind, recipe=str(output), data=path)}
+        if presets.uses_knowledge(preset):
+            files[output.with_name(presets.knowledge_name(str(output)))] = presets.knowledge_text(kind)
+    if run.dry_run:
+        run.say(f"would write {', '.join(map(str, files))} ({kind})")
+    else:
+        for file in files:
+            check_writable(file, force=run.force)
+        for file, text in files.items():
+            write_text(file, text)
+        run.say(f"wrote {', '.join(map(str, files))}; next: vrft-aug plan {output}")
+    return {
+        "recipe": str(output),
+        "kind": kind,
+        "preset": preset,
+        "files": [str(file) for file in files],
+        "written": not run.dry_run,
+    }
 
 
 Readable = Literal["medmnist", "grades", "folder", "voc", "coco", "masks", "dicom", "vqa"]
@@ -75,7 +95,8 @@ def prepare(
 
 @commandline.command(app, recipe=True)
 def plan(run: Invocation, recipe: RecipeFile) -> dict[str, Any]:
-    """Check a recipe and its data, and say what training would do. Loads no model."""
+    """Check a recipe and its data, and say what training would do and cost. Loads no weights, asks no server."""
+    from vrft_aug.plan_text import cost_lines, overall_lines
     from vrft_aug.planning import plan as make_plan
     from vrft_aug.recipe import load_recipe
 
@@ -88,8 +109,39 @@ def plan(run: Invocation, recipe: RecipeFile) -> dict[str, Any]:
         budget = "{steps} steps, {rounds} rounds of {prompts_per_round} images x {generations} = {completions} completions"
         run.say(f"  training   {budget.format(**stage)}; kept near: {stage['kl_reference']}")
         run.say("  rewards    " + ", ".join(f"{r['weight']:+g} {r['name']}" for r in stage["rewards"]))
+        for line in cost_lines(stage):
+            run.say(line)
         for note in stage["notes"]:
             run.say(f"  note       {note}")
+    run.say()
+    for line in overall_lines(facts):
+        run.say(line)
+    return facts
+
+
+@commandline.command(app, "dry-run", recipe=True)
+def try_out(
+    run: Invocation,
+    recipe: RecipeFile,
+    steps: Annotated[int, typer.Option(min=1, max=10, help="Steps of the optimiser in each stage.")] = 2,
+    keep: Annotated[Path | None, typer.Option(help="Keep what the run writes in this folder.")] = None,
+) -> dict[str, Any]:
+    """Train every stage for a moment on the CPU with a tiny model of the same architecture, and say what happened."""
+    from vrft_aug.recipe import load_recipe
+
+    wanted = load_recipe(recipe, run.overrides)
+    with _quiet_libraries():
+        from vrft_aug.dry_run import DryRunSettings, dry_run
+        from vrft_aug.plan_text import dry_run_lines
+
+        facts = dry_run(wanted, DryRunSettings(steps=steps), keep=keep, say=run.say)
+    for line in dry_run_lines(facts):
+        run.say(line)
+    if facts["faults"]:
+        from medcore.errors import CheckFailedError
+
+        run.emit(facts)
+        raise CheckFailedError(f"dry run of {recipe}", f"has {len(facts['faults'])} faults", "see the list")
     return facts
 
 

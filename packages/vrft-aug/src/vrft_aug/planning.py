@@ -7,10 +7,13 @@ from typing import Any
 
 from medcore.config import to_mapping
 from medcore.errors import ConfigError
+from vrft_aug.costs import memory_facts, model_size, network, token_facts
 from vrft_aug.data import Parts, load_stages
+from vrft_aug.hooks import build_hook
 from vrft_aug.knowledge import load_knowledge
 from vrft_aug.recipe import Recipe, StageSettings
 from vrft_aug.rewards import build_reward
+from vrft_aug.tokens import count_prompt
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
@@ -19,29 +22,39 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     Returns
     -------
     dict
-        JSON-ready: ``model``, ``warm_start``, ``stages``. Of each stage: images of both parts, the question, steps of the optimiser,
-        rounds of generation, prompts and completions of a round, completions in all, rewards, knowledge with its origin, and notes.
+        JSON-ready: ``model``, ``size``, ``warm_start``, ``stages``, ``network``. Of each stage: images of both parts, the question, steps
+        of the optimiser, rounds of generation, prompts and completions of a round, how the batch comes about, completions in all, tokens,
+        memory of each GPU, rewards, hooks, knowledge with its origin, and notes. What is not known is None, and it says why.
 
     Raises
     ------
     InputError
         If the data cannot be read or does not fit.
     ConfigError
-        If a reward does not exist or its options are wrong, or a round needs more images than there are.
+        If a reward or a hook does not exist or its options are wrong, or a round needs more images than there are.
     """
     for stage in recipe.stages:
         for reward in stage.rewards:
             build_reward(reward)
+        for hook in stage.hooks:
+            build_hook(hook)
     loaded = load_stages(recipe.stages)
+    size, shown = model_size(recipe.model)
     stages = [_stage(stage, parts, recipe.processes) for stage, parts in zip(recipe.stages, loaded, strict=True)]
+    for stage, parts, facts in zip(recipe.stages, loaded, stages, strict=True):
+        prompt = count_prompt(parts.train, recipe.model)
+        facts["tokens"] = token_facts(stage, prompt, facts["completions"])
+        facts["memory"] = memory_facts(stage, recipe, prompt, size, shown)
     warm_start = None if recipe.warm_start is None else to_mapping(recipe.warm_start)
     total = sum(s["completions"] for s in stages)
     return {
         "model": to_mapping(recipe.model),
+        "size": shown,
         "seed": recipe.seed,
         "warm_start": warm_start,
         "stages": stages,
         "completions": total,
+        "network": network(recipe),
     }
 
 
@@ -57,6 +70,7 @@ def _stage(stage: StageSettings, parts: Parts, processes: int) -> dict[str, Any]
         "prompt": first["prompt"],
         "question": first["prompt"][-1]["content"],
         "rewards": [{"name": r.shown, "reward": r.name, "weight": r.weight, "options": r.options} for r in stage.rewards],
+        "hooks": [to_mapping(hook) for hook in stage.hooks],
         "knowledge": _origin(stage),
         "kl_reference": stage.kl_reference,
         "generations": stage.generations,
@@ -65,7 +79,7 @@ def _stage(stage: StageSettings, parts: Parts, processes: int) -> dict[str, Any]
     }
 
 
-def _budget(stage: StageSettings, images: int, processes: int) -> dict[str, int]:
+def _budget(stage: StageSettings, images: int, processes: int) -> dict[str, Any]:
     """Steps and completions as trl counts them: a round of generation feeds one or more optimiser steps."""
     completions = stage.batch * processes
     prompts = completions // stage.generations
@@ -89,6 +103,15 @@ def _budget(stage: StageSettings, images: int, processes: int) -> dict[str, int]
         "prompts_per_round": prompts,
         "completions_per_round": completions,
         "completions": rounds * completions,
+        "batch": {
+            "per_device": stage.whole("per_device_train_batch_size", 8),
+            "gradient_accumulation": accumulated,
+            "steps_per_generation": stage.whole("steps_per_generation", accumulated),
+            "iterations": stage.whole("num_iterations", 1),
+            "processes": processes,
+            "completions_per_step": stage.whole("per_device_train_batch_size", 8) * accumulated * processes,
+            "passes": round(rounds * prompts / images, 2),
+        },
     }
 
 

@@ -12,6 +12,7 @@ from medcore.config import from_mapping, load_yaml, set_value
 from medcore.errors import ConfigError
 from vrft_aug import coordinates as units
 from vrft_aug.data import DataSettings
+from vrft_aug.hooks import HookSettings
 from vrft_aug.knowledge import KnowledgeSettings
 from vrft_aug.prompts import PromptSettings, Task
 from vrft_aug.rewards import RewardSettings
@@ -19,6 +20,7 @@ from vrft_aug.rewards import RewardSettings
 __all__ = [
     "DataSettings",
     "EvaluationSettings",
+    "HookSettings",
     "KnowledgeSettings",
     "LoraSettings",
     "ModelSettings",
@@ -87,7 +89,11 @@ class ModelSettings:
     max_pixels: int | None = None
     """Largest image area of the processor, its own by default; the main lever on memory and time."""
     freeze_vision: bool = False
-    """Keep the vision tower as it is."""
+    """Keep the vision tower as it is; the same as ``vision`` in `freeze`."""
+    freeze: tuple[str, ...] = ()
+    """Further parts that stay as they are: ``vision``, ``projector``, ``language``, or patterns of parameter names with ``*``."""
+    quantize: Literal["nf4", "fp4"] | None = None
+    """Four-bit weights of the language model under adapters (QLoRA); needs `lora`, bitsandbytes and a GPU."""
 
     def __post_init__(self) -> None:
         if not self.path.strip():
@@ -97,6 +103,10 @@ class ModelSettings:
             raise ConfigError(
                 "model.min_pixels", f"{self.min_pixels} and max_pixels {self.max_pixels} do not fit", "give min <= max"
             )
+        if self.quantize is not None and self.lora is None:
+            raise ConfigError("model.quantize", f"is {self.quantize}, but four-bit weights cannot be trained", "add model.lora")
+        if any(not part.strip() for part in self.freeze):
+            raise ConfigError("model.freeze", "has an empty name", "remove it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +156,8 @@ class StageSettings:
     """Images and truth."""
     rewards: tuple[RewardSettings, ...]
     """Terms of the reward."""
+    hooks: tuple[HookSettings, ...] = ()
+    """Refinements of the training, in the order in which they are called."""
     knowledge: KnowledgeSettings | None = None
     """Text injected into the prompts."""
     prompts: PromptSettings = field(default_factory=PromptSettings)

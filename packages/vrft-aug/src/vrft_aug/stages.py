@@ -32,7 +32,7 @@ from medcore.provenance import RunRecord
 from vrft_aug import checkpoints, prompts
 from vrft_aug.data import load_rows, load_stages
 from vrft_aug.evaluation import EvaluationResult, evaluate_policy, write_evaluation
-from vrft_aug.hooks import RefinementHook
+from vrft_aug.hooks import RefinementHook, build_hook
 from vrft_aug.ledger import WARM_START, Ledger, StageRecord, fingerprint
 from vrft_aug.models import build_tiny_model, known_deprecations, load_policy, prepare, quiet_progress, save_policy
 from vrft_aug.recipe import Recipe
@@ -92,7 +92,7 @@ class Run:
     folder
         The run's folder.
     hooks
-        Refinement hooks, for every stage.
+        Refinement hooks, for every stage; they are called after those that the recipe names for it.
     say
         Told what happens, a line at a time.
 
@@ -105,7 +105,8 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path, *, hooks: Sequence[RefinementHook] = (), say: Say = _LOG.info) -> None:
         prepare()
         quiet_progress()
-        self.recipe, self.folder, self.hooks, self.say = recipe, folder, tuple(hooks), say
+        self.recipe, self.folder, self.say = recipe, folder, say
+        self.hooks = {s.name: (*map(build_hook, s.hooks), *hooks) for s in recipe.stages}
         parts = dict(zip((s.name for s in recipe.stages), load_stages(recipe.stages), strict=True))
         held = frozenset[str]().union(*(p.held_out_hashes for p in parts.values()))
         self.train = {name: p.train for name, p in parts.items()}
@@ -180,7 +181,7 @@ class Run:
         stage = self.recipe.stages[number]
 
         def build(model: Any, processor: Any, folder: Path) -> Any:
-            for hook in self.hooks:
+            for hook in self.hooks[stage.name]:
                 hook.on_stage_start(stage.name)
             return build_trainer(
                 stage,
@@ -192,12 +193,12 @@ class Run:
                 seed=self.recipe.seed + number,
                 base=self.base,
                 start=start,
-                hooks=self.hooks,
+                hooks=self.hooks[stage.name],
                 callbacks=[_Progress(stage.name)],
             )
 
         policy = self._stage(ledger, stage.name, start, build, len(self.train[stage.name]))
-        for hook in self.hooks:
+        for hook in self.hooks[stage.name]:
             hook.on_stage_end(stage.name)
         return policy
 

@@ -1,11 +1,14 @@
-"""Checks that a reward must pass; ours do, and yours should.
+"""Checks that a reward and a refinement hook must pass; ours do, and yours should.
 
 ::
 
-    from vrft_aug.testing import check_reward
+    from vrft_aug.testing import check_hook, check_reward
 
     def test_my_reward():
         check_reward(MyReward(threshold=0.5))
+
+    def test_my_hook():
+        check_hook(MyHook(strength=2.0))
 """
 
 from __future__ import annotations
@@ -115,6 +118,31 @@ def check_reward(reward: Any, *, completions: Sequence[str] = (), columns: Mappi
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise AssertionError(f"the reward cannot be pickled: {error}") from error
     _check_same(values, _call(revived, texts, rows, "a pickled copy"), "changes when pickled")
+
+
+def check_hook(hook: Any, *, rewards: Sequence[str] = ("accuracy", "format")) -> None:
+    """Check what every refinement hook must be, whatever it refines.
+
+    On made rounds of 16 completions with groups that are all right, all wrong, mixed and not judged: results have the shape and type of
+    what came in (advantages may gain an axis of tokens), are finite, and leave what was not judged as it is; the input is not changed;
+    samples are training samples; metrics are finite; two copies do the same; a copy that takes over the state, through JSON, goes on
+    as if nothing had happened; and results do not depend on how completions are spread over two processes.
+
+    Parameters
+    ----------
+    hook
+        The hook, not used before; it is copied.
+    rewards
+        Names of the stage's rewards, if the hook asks for some by name.
+
+    Raises
+    ------
+    AssertionError
+        Naming what does not hold.
+    """
+    from vrft_aug.hook_check import check
+
+    check(hook, rewards)
 
 
 def _cases(completions: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> tuple[list[Any], list[dict[str, Any]]]:

@@ -13,7 +13,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from medcore.config import from_mapping
-from vrft_aug.hooks import RefinementHook
+from medcore.errors import ConfigError
+from vrft_aug.hooks import RefinementHook, StageFacts
 from vrft_aug.rewards.tightening import Tightening, TightenSettings
 
 if TYPE_CHECKING:
@@ -30,16 +31,25 @@ class TightenThreshold(RefinementHook):
     Parameters
     ----------
     column
-        Number of the reward in the order of the recipe, from 0.
+        Number of the reward in the order of the recipe, from 0; of no account where a reward of the stage is called `name`.
     settings
-        The rule, :class:`~vrft_aug.rewards.tightening.TightenSettings`.
+        The rule, :class:`~vrft_aug.rewards.tightening.TightenSettings` or the same as plain values.
     name
-        The reward's name, for logs.
+        The reward's name.
     """
 
-    def __init__(self, column: int = 0, settings: TightenSettings | None = None, name: str = "reward") -> None:
+    def __init__(self, column: int = 0, settings: TightenSettings | Mapping[str, Any] | None = None, name: str = "reward") -> None:
         self.column, self.name = column, name
+        if isinstance(settings, Mapping):
+            settings = from_mapping(TightenSettings, settings, "tighten")
         self.schedule = Tightening(settings=settings or TightenSettings())
+
+    def bind(self, stage: StageFacts) -> None:
+        """Look the reward up."""
+        if self.name in stage.rewards:
+            self.column = stage.rewards.index(self.name)
+        elif not 0 <= self.column < len(stage.rewards):
+            raise ConfigError("hook tighten_threshold", f"names reward {self.column} of {len(stage.rewards)}", "give its name")
 
     def transform_rewards(self, rewards: torch.Tensor, state: Any) -> torch.Tensor:
         """The rewards with those of the column below the threshold set to 0; NaN, not judged, stays NaN."""

@@ -21,8 +21,9 @@ from trl import GRPOConfig, GRPOTrainer
 from medcore.config import unknown_key
 from medcore.errors import ConfigError, NumericalError
 from vrft_aug.advantages import without_favour
-from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints
+from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints, ResumeOrder
 from vrft_aug.completions import FOLDER, IMAGES, CompletionLog, Round, TableFacts
+from vrft_aug.hook_calls import HookCalls
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings
 from vrft_aug.sharing import SharedRows, share_preprocessing
@@ -46,11 +47,13 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
         self.completion_log: CompletionLog | None = None
         self.judged: Any = None  # completions, their tokens and raw rewards of the round that is under way
         super().__init__(*args, **kwargs)
+        self.calls = HookCalls(self)
         twice = {name for name in self.reward_func_names if self.reward_func_names.count(name) > 1}
         if twice:
             raise ConfigError(
                 "rewards", f"{min(twice)!r} occurs twice, so its curves would be mixed", "use each reward once a stage"
             )
+        self.calls.bind()
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         """Rewards of all processes, (completions, rewards); NaN where a reward does not apply to a whole group.
@@ -69,21 +72,19 @@ class AugmentedGRPOTrainer(ExactResume, GRPOTrainer):
             step = self.state.global_step
             problem = f"none of the {len(rewards)} completions of step {step} got a finite reward from {', '.join(self.reward_func_names)}"
             raise NumericalError("rewards", problem, "try them with vrft-aug rewards score")
-        for hook in self.hooks:
-            rewards = _same_shape(hook, "transform_rewards", rewards, self.state)
-            for name, value in hook.metrics().items():
-                self._log_metric(name, float(value))
+        rewards = self.calls.rewards(rewards, completion_ids_list)
         group = self.num_generations if self.model.training else self.num_generations_eval
         return torch.from_numpy(without_favour(rewards.cpu().numpy(), group)).to(rewards)
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         """The trl batch of completions with the hooks' advantages."""
         keep = self.completion_log is not None and self.model.training
+        inputs = self.calls.inputs(inputs)
+        self.calls.schedule()
         output = super()._generate_and_score_completions(inputs)
         if keep:
             _keep_round(self, inputs, output["advantages"])
-        for hook in self.hooks:
-            output["advantages"] = _same_shape(hook, "transform_advantages", output["advantages"], self.state)
+        output["advantages"] = self.calls.advantages(output["advantages"], output["completion_ids"].shape[1])
         return output
 
 
@@ -106,17 +107,6 @@ def _keep_round(trainer: AugmentedGRPOTrainer, inputs: Any, advantages: torch.Te
                 advantages=advantages.tolist(),
             )
         )
-
-
-def _same_shape(hook: RefinementHook, method: str, values: torch.Tensor, state: Any) -> torch.Tensor:
-    """Call a hook and refuse a result that the trainer would silently broadcast."""
-    changed = getattr(hook, method)(values, state)
-    if not isinstance(changed, torch.Tensor) or changed.shape != values.shape:
-        shape = tuple(getattr(changed, "shape", ()))
-        raise ConfigError(
-            f"hook {type(hook).__name__}.{method}", f"returned shape {shape} for {tuple(values.shape)}", "keep the shape"
-        )
-    return changed
 
 
 class _without_texts:  # noqa: N801 - used like a function
@@ -247,7 +237,7 @@ def build_trainer(
         args=arguments,
         train_dataset=rows,
         processing_class=processor,
-        callbacks=[HookStates(hooks), PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
+        callbacks=[HookStates(hooks), ResumeOrder(), PublishCheckpoints(folder / "checkpoints", keep=max(2, keep)), *callbacks],
         hooks=hooks,
     )
     if share:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from safetensors import safe_open
 
 from medcore.errors import InputError
 from vrft_aug.models import build_tiny_model, load_policy, load_processor, save_policy, torchvision_state
-from vrft_aug.models.loading import freeze_vision
+from vrft_aug.models.freezing import PARTS, freeze
 from vrft_aug.recipe import LoraSettings, ModelSettings
 
 TEXTS = ["What is the grade? <think>it looks severe</think><answer>severe</answer>"] * 20
@@ -124,13 +125,66 @@ def test_an_adapter_trains_language_layers_only_and_comes_back(tiny, tmp_path):
         assert torch.allclose(model.eval()(**inputs).logits, again.eval()(**inputs).logits)
 
 
+def frozen_names(model):
+    return {n for n, p in model.named_parameters() if not p.requires_grad}
+
+
 def test_freezing_the_vision_tower(tiny):
     model, _ = load_policy(ModelSettings(path=str(tiny), freeze_vision=True))
-    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
+    frozen = frozen_names(model)
     assert frozen
     assert all("visual" in n for n in frozen)
-    with pytest.raises(InputError, match="finds no image encoder in Linear"):
-        freeze_vision(torch.nn.Linear(2, 2))
+    other, _ = load_policy(ModelSettings(path=str(tiny), freeze=("vision",)))
+    assert frozen_names(other) == frozen
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (("projector",), lambda n: ".merger." in n),
+        (("language",), lambda n: "language_model" in n or n.startswith("lm_head")),
+        (("*language_model.layers.0.*",), lambda n: "language_model.layers.0." in n),
+        (("vision", "*.layers.[1-9].*"), lambda n: "visual" in n or "layers.1." in n),
+    ],
+    ids=str,
+)
+def test_freezing_parts_by_name(tiny, parts, expected):
+    model, _ = load_policy(ModelSettings(path=str(tiny), freeze=parts))
+    names = {n for n, _ in model.named_parameters()}
+    assert frozen_names(model) == {n for n in names if expected(n)}
+    assert 0 < len(frozen_names(model)) < len(names)
+
+
+def test_a_frozen_layer_has_no_adapter_that_learns(tiny):
+    lora = LoraSettings(rank=2, alpha=4)
+    model, _ = load_policy(ModelSettings(path=str(tiny), lora=lora, freeze=("*layers.0.*",)))
+    learning = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert learning
+    assert all(("lora" in n and "layers.1." in n) or "lm_head" in n for n in learning)
+    with pytest.raises(InputError, match="leaves nothing to train"):
+        load_policy(ModelSettings(path=str(tiny), lora=lora, freeze=("*",)))
+
+
+def test_freezing_what_is_not_there(tiny):
+    for part in PARTS:
+        with pytest.raises(InputError, match=f"finds no parameter of Linear for '{part}'"):
+            freeze(torch.nn.Linear(2, 2), [part])
+    with pytest.raises(InputError, match=r"finds no parameter of Qwen2_5_VLForConditionalGeneration for 'layers\.0'"):
+        load_policy(ModelSettings(path=str(tiny), freeze=("layers.0",)))
+
+
+def test_four_bits_need_adapters_a_library_and_a_gpu(tiny, monkeypatch):
+    with pytest.raises(InputError, match="four-bit weights cannot be trained"):
+        ModelSettings(quantize="nf4")
+    settings = ModelSettings(path=str(tiny), quantize="nf4", lora=LoraSettings(rank=2, alpha=4))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs bitsandbytes, which is not installed; install vrft-aug\[qlora\]"):
+        load_policy(settings)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="needs a GPU, and there is none"):
+        load_policy(settings)
 
 
 @pytest.mark.parametrize("path", ["./nowhere", "/nowhere/at/all"])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from medcore.errors import ConfigError, InputError, NumericalError
 from vrft_aug.advantages import without_favour
-from vrft_aug.checkpoints import restore_weights
+from vrft_aug.checkpoints import ResumeOrder, restore_weights
 from vrft_aug.completions import read_table
 from vrft_aug.data import load_rows
 from vrft_aug.hooks import RefinementHook
@@ -73,6 +75,25 @@ def test_the_overridden_methods_of_trl_have_the_known_signatures():
     assert list(inspect.signature(GRPOTrainer._generate_and_score_completions).parameters) == ["self", "inputs"]
     parameters = inspect.signature(GRPOTrainer._load_from_checkpoint).parameters
     assert list(parameters) == ["self", "resume_from_checkpoint", "model"]
+
+
+def test_the_parts_of_trl_that_hooks_rely_on_are_there():
+    rounds = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    assert "self.reward_weights" in rounds, "weights are read anew in each round"
+    assert '"advantages": advantages' in rounds
+    loss = inspect.getsource(GRPOTrainer._compute_loss)
+    assert "if advantages.dim() == 1:" in loss, "advantages by token are taken as they are"
+
+
+def test_the_sampler_of_trl_draws_each_pass_from_one_generator():
+    first, again = (RepeatSampler(range(6), 2, batch_size=3, seed=5) for _ in range(2))
+    passes = [list(first) for _ in range(3)]
+    assert passes[0] != passes[1]
+    assert not hasattr(first, "set_epoch"), "a sampler that knows the epoch needs no help on resume"
+    loader = torch.utils.data.DataLoader(range(6), batch_sampler=torch.utils.data.BatchSampler(again, 6, drop_last=False))
+    arguments, state = SimpleNamespace(gradient_accumulation_steps=1), SimpleNamespace(global_step=2 * len(loader) + 1)
+    ResumeOrder().on_train_begin(arguments, state, None, train_dataloader=loader)
+    assert list(again) == passes[2]
 
 
 def test_only_these_methods_are_overridden():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 from medcore.errors import ConfigError, InputError
 from vrft_aug.models.environment import known_deprecations, limit_threads
+from vrft_aug.models.freezing import PARTS, freeze
 from vrft_aug.models.processor import load_processor, save_processor
 from vrft_aug.recipe import LoraSettings, ModelSettings
 
 ADAPTER = "adapter_config.json"
-_VISION = ("visual", "vision_tower", "vision_model")  # how families name their image encoder
+_WHOLE = ("lm_head", *PARTS["vision"], *PARTS["projector"])  # parts that are not quantised
 
 
 def load_policy(settings: ModelSettings, path: str | Path | None = None) -> tuple[Any, Any]:
@@ -21,7 +23,7 @@ def load_policy(settings: ModelSettings, path: str | Path | None = None) -> tupl
     Parameters
     ----------
     settings
-        How to load: dtype, LoRA, frozen vision, image size.
+        How to load: dtype, quantisation, LoRA, frozen parts, image size.
     path
         Folder or hub name; by default the settings' own. A folder with a LoRA adapter continues that adapter on its base model.
 
@@ -47,8 +49,9 @@ def load_policy(settings: ModelSettings, path: str | Path | None = None) -> tupl
         model = _load(path, settings)
         if settings.lora is not None:
             model = _new_adapter(model, settings.lora)
-    if settings.freeze_vision:
-        freeze_vision(model)
+    parts = (*(["vision"] if settings.freeze_vision else []), *settings.freeze)
+    if parts:
+        freeze(model, parts)
     # A folder with an adapter has no configuration of the model, so its type comes from the model.
     processor = load_processor(
         path, model_type=model.config.model_type, min_pixels=settings.min_pixels, max_pixels=settings.max_pixels, local=local
@@ -65,6 +68,7 @@ def _load(path: str | Path, settings: ModelSettings) -> Any:
     dtype: Any = settings.dtype
     if dtype == "auto" and not torch.cuda.is_available():
         dtype = "float32"
+    quantised = _quantised(settings)
     try:
         return AutoModelForImageTextToText.from_pretrained(
             path,
@@ -72,12 +76,42 @@ def _load(path: str | Path, settings: ModelSettings) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=Path(path).is_dir(),
+            **quantised,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
         problem = f"cannot be loaded ({' '.join(str(error).split())[:200]})"
         raise InputError(path, problem, "give a vision-language model with safetensors weights") from error
+
+
+def _quantised(settings: ModelSettings) -> dict[str, Any]:
+    """What transformers needs to load weights in four bits: language layers only, as adapters are trained there.
+
+    Raises
+    ------
+    ConfigError
+        If bitsandbytes or the GPU it needs is missing.
+    """
+    if settings.quantize is None:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            f"model.quantize {settings.quantize}", "needs bitsandbytes, which is not installed", "install vrft-aug[qlora]"
+        )
+    if not torch.cuda.is_available():
+        raise ConfigError(f"model.quantize {settings.quantize}", "needs a GPU, and there is none", "leave it out")
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=settings.quantize,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16,
+        llm_int8_skip_modules=list(_WHOLE),
+    )
+    return {"quantization_config": config, "device_map": {"": torch.cuda.current_device()}}
 
 
 def _base_of(adapter: Path) -> str:
@@ -97,7 +131,7 @@ def _new_adapter(model: Any, settings: LoraSettings) -> Any:
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=settings.target_modules,
-        exclude_modules=rf".*({'|'.join(_VISION)})\..*",
+        exclude_modules=rf".*({'|'.join(PARTS['vision'])})\..*",
         task_type="CAUSAL_LM",
     )
     with known_deprecations():
@@ -109,24 +143,6 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 
     with known_deprecations():
         return PeftModel.from_pretrained(model, folder, is_trainable=True)
-
-
-def freeze_vision(model: Any) -> int:
-    """Stop training of the image encoder; returns the number of parameters frozen.
-
-    Raises
-    ------
-    ConfigError
-        If the model has no image encoder under a known name.
-    """
-    frozen = 0
-    for name, parameter in model.named_parameters():
-        if any(part in _VISION for part in name.split(".")):
-            parameter.requires_grad_(requires_grad=False)
-            frozen += parameter.numel()
-    if not frozen:
-        raise ConfigError("model.freeze_vision", f"finds no image encoder in {type(model).__name__}", "leave it out")
-    return frozen
 
 
 def save_policy(model: Any, processor: Any, folder: str | Path) -> None:
