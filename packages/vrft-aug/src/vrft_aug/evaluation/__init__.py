@@ -4,10 +4,10 @@ Every prediction is kept. What is measured and which probe means what is told in
 """
 
 from vrft_aug.evaluation.generation import Sample, generate, sample
-from vrft_aug.evaluation.policy import compare, evaluate_policy
 from vrft_aug.evaluation.judging import answer_form, is_right, judge
 from vrft_aug.evaluation.likelihood import class_answers, log_likelihoods, probabilities
 from vrft_aug.evaluation.measures import box_f1, measure, pass_at_k, reliability, votes
+from vrft_aug.evaluation.policy import compare, evaluate_policy
 from vrft_aug.evaluation.probes import PROBES, Shown, asked_form, exchange, in_form, shown, without_knowledge
 from vrft_aug.evaluation.results import (
     EVALUATION,

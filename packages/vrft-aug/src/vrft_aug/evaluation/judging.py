@@ -45,9 +45,9 @@ def judge(
     Returns
     -------
     dict
-        Identity and truth of the row, ``completion``, ``format``, ``answer`` (None if unreadable, then also ``reason``), ``correct``; boxes
-        have ``iou``, ``found``, ``missed`` and ``spurious`` instead, the numbers of pairs and of boxes without partner. ``confidence`` where
-        the completion states one.
+        Identity and truth of the row, ``completion``, ``format``, ``answer`` (None if unreadable, then also ``reason``) and ``correct``;
+        of boxes ``iou``, ``found``, ``missed`` and ``spurious`` instead: the numbers of pairs and of boxes without partner. ``confidence``
+        where the completion states one.
     """
     kept = {key: row[key] for key in _KEPT if row.get(key) is not None}
     shape = asked or form

@@ -1,4 +1,4 @@
-"""Whether a policy looks at the picture: the same questions without it, with another one, without the knowledge, in another format.
+r"""Whether a policy looks at the picture: the same questions without it, with another one, without the knowledge, in another format.
 
 ================== ==================================================================================================================
 probe              what is changed
@@ -7,7 +7,7 @@ probe              what is changed
 ``shuffled``       every question gets the image of another one with another right answer, as far as there are such
 ``no-knowledge``   the knowledge is taken out of the prompt
 ``form-thinking``  the thought is asked for in ``<thinking>`` tags; likewise ``form-reasoning``
-``form-boxed``     the answer is asked for as ``\\boxed{...}``
+``form-boxed``     the answer is asked for as ``\boxed{...}``
 ``form-line``      the answer is asked for on a last line that begins with ``Answer:``
 ================== ==================================================================================================================
 """
