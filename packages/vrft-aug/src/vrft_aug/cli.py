@@ -106,7 +106,8 @@ def evaluate(
         typer.Option(
             "--probe",
             "--probes",
-            help="Ask again in another way: blank, shuffled, no-knowledge, form-thinking, form-reasoning, form-boxed, form-line; repeat it, or all.",
+            help="Ask again with blank or shuffled images, with no-knowledge, or for another format: form-thinking, form-reasoning, "
+            "form-boxed, form-line. Repeat it, or say all.",
         ),
     ] = None,
     samples: Annotated[int | None, typer.Option("-k", "--samples", help="Sampled answers of each image, the K of Pass@K.")] = None,

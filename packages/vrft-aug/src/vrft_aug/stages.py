@@ -38,7 +38,7 @@ from vrft_aug.models import build_tiny_model, known_deprecations, load_policy, p
 from vrft_aug.recipe import Recipe
 from vrft_aug.report import knowledge_origins, read_run, write_audit, write_report
 from vrft_aug.rewards import build_reward
-from vrft_aug.run_folder import check_output, clear_run, complete, held, publish_final
+from vrft_aug.run_folder import check_output, clear_run, complete, find_policy, held, publish_final
 from vrft_aug.trainer import build_trainer, grpo_arguments
 from vrft_aug.warmstart import build_warm_start, weaken
 
@@ -315,7 +315,8 @@ def evaluate_folder(
     Parameters
     ----------
     folder
-        A policy's folder, or a finished run's.
+        A policy's folder, a checkpoint, a folder of checkpoints (the newest), or a run's (its last policy), see
+        :func:`vrft_aug.run_folder.find_policy`.
     recipe
         Whose data, prompts and evaluation settings are used.
     output
@@ -330,11 +331,7 @@ def evaluate_folder(
     OutputExistsError, OutputError
         If `output` exists or cannot be written.
     """
-    folder = Path(folder)
-    if (folder / "final").is_dir():
-        folder /= "final"
-    if not folder.is_dir():
-        raise ConfigError(folder, "is not a folder", "give the folder of a policy or of a finished run")
+    folder = find_policy(Path(folder))
     if output is not None:
         check_writable(output, force=force)
     prepare()

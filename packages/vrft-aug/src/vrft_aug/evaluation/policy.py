@@ -21,6 +21,7 @@ from vrft_aug.parsing import AnswerForm
 from vrft_aug.recipe import EvaluationSettings, ProbeName
 
 Facts = list[dict[str, Any]]
+_RESAMPLES = 2000  # at the least: means cost nothing, and p-values of several probes are adjusted
 
 
 def evaluate_policy(
@@ -155,7 +156,7 @@ def compare(plain: EvaluationResult, found: EvaluationResult, name: str, setting
         Level and resamples of the intervals.
     """
     groups = subjects(plain.predictions)
-    resamples = max(100, settings.resamples)
+    resamples = max(_RESAMPLES, settings.resamples)
     table = {"plain": scores(plain), name: scores(found)}
     difference = compare_methods(table, name, groups, level=settings.level, n_resamples=resamples)[0]
     same = [float(a["answer"] == b["answer"]) for a, b in zip(plain.predictions, found.predictions, strict=True)]

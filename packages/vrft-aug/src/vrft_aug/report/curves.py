@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medcore.report import Report
 from medcore.report.figures import training_figure
 from vrft_aug.ledger import WARM_START
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Log = Sequence[Mapping[str, Any]]
+_SPREAD = "rewards (spread)"
 
 
 def add_curves(page: Report, name: str, history: Log) -> None:
@@ -22,9 +26,20 @@ def add_curves(page: Report, name: str, history: Log) -> None:
     steps = max(int(entry["step"]) for entry in history)
     window = max(1, steps // 10)
     pale = f" Pale lines are single steps, strong lines means over {window} steps." if window > 1 else ""
-    page.figure(training_figure(panels, window=window), f"Course of the stage over {steps} steps.{pale}")
+    page.figure(_figure(panels, window), f"Course of the stage over {steps} steps.{pale}")
     if name != WARM_START:
         page.table(["quantity", "first tenth", "last tenth"], _ends(history, window), "Means over the first and last steps.")
+
+
+def _figure(panels: Mapping[str, Mapping[str, Any]], window: int) -> Figure:
+    figure = training_figure(panels, window=window)
+    for axis, title in zip(figure.axes, panels, strict=True):
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if title.endswith("(share)"):
+            axis.set_ylim(-0.03, 1.03)
+        if title == _SPREAD and (legend := axis.get_legend()):
+            legend.remove()  # the same rewards in the same colours as in the panel before
+    return figure
 
 
 def warm_start_panels(history: Log) -> dict[str, dict[str, Any]]:
@@ -38,7 +53,7 @@ def reward_panels(history: Log) -> dict[str, dict[str, Any]]:
     lengths = {"completions/mean_length": "mean", "completions/min_length": "least", "completions/max_length": "most"}
     return {
         "rewards (mean)": _curve(history, {f"rewards/{n}/mean": n for n in names}),
-        "rewards (spread)": _curve(history, {f"rewards/{n}/std": n for n in names}),
+        _SPREAD: _curve(history, {f"rewards/{n}/std": n for n in names}),
         "total reward": _curve(history, {"reward": "total"}),
         "spread of the total reward": _curve(history, {"reward_std": "spread"}),
         "groups without spread (share)": _curve(history, {"frac_reward_zero_std": "share"}),

@@ -62,7 +62,10 @@ def add_completions(page: Report, table: LoggedStage, rows: Any | None) -> None:
         known = [group for group in groups if group[0]["sample_id"] in place]
         if known:
             images = [rows[place[group[0]["sample_id"]]]["image"] for group in known]
-            page.figure(images_figure(images, [_title(group[0], table) for group in known]), "Images that were asked about.")
+            asked = [table.rows[group[0]["row"]] for group in known]
+            boxes = [(row.get("boxes") or []) if row["task"] == "localisation" else [] for row in asked]
+            titles = [_title(group[0], row) for group, row in zip(known, asked, strict=True)]
+            page.figure(images_figure(images, titles, boxes), "Images that were asked about, with the truth.")
     cells = []
     for group in groups:
         for entry in (group[0], group[-1]):
@@ -88,9 +91,9 @@ def _advantage(entry: Mapping[str, Any]) -> float:
     return 0.0 if entry["advantage"] is None else float(entry["advantage"])
 
 
-def _title(entry: Mapping[str, Any], table: LoggedStage) -> str:
-    row = table.rows[entry["row"]]
-    return f"step {entry['step']}: {truth_words(row)}"
+def _title(entry: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    step = f"step {entry['step']}"
+    return step if row["task"] == "localisation" else f"{step}: {truth_words(dict(row))}"
 
 
 def _value(value: float | None) -> str:

@@ -45,10 +45,11 @@ def examples_figure(images: Sequence[Any], predictions: Sequence[Prediction]) ->
     return figure
 
 
-def images_figure(images: Sequence[Any], titles: Sequence[str]) -> Figure:
-    """Images with a title each."""
+def images_figure(images: Sequence[Any], titles: Sequence[str], boxes: Sequence[Sequence[Sequence[float]]]) -> Figure:
+    """Images with a title and true boxes each."""
     figure, axes = _tiles(images)
-    for axis, title in zip(axes, titles, strict=True):
+    for axis, title, true in zip(axes, titles, boxes, strict=True):
+        outline(axis, true, _TRUE, "-")
         axis.set_title(title, fontsize=9)
     return figure
 
@@ -87,7 +88,10 @@ def reliability_figure(bins: Sequence[Mapping[str, float]]) -> Figure:
     sure, right = [part["confidence"] for part in bins], [part["accuracy"] for part in bins]
     axis.plot(sure, right, color=_GOOD, linewidth=1)
     axis.scatter(sure, right, s=[20 + 180 * part["n"] / most for part in bins], color=_GOOD, alpha=0.7, linewidths=0)
-    axis.set(xlabel="mean confidence", ylabel="share of right answers", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    axis.set_xlabel("mean confidence", fontsize=9)
+    axis.set_ylabel("share of right answers", fontsize=9)
+    axis.tick_params(labelsize=8)
     axis.text(0.02, 0.98, "not confident enough", fontsize=8, color="#5a6675", va="top")
     axis.text(0.98, 0.02, "too confident", fontsize=8, color="#5a6675", ha="right")
     axis.spines[["top", "right"]].set_visible(False)

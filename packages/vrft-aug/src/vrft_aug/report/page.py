@@ -103,8 +103,8 @@ def _reliance(page: Report, result: EvaluationResult) -> None:
     found = probe.reliance
     seen = found.low is not None and found.low > 0
     said = "so that it looks at the picture" if seen else "so that it may answer without looking at the picture"
-    text = f"{result.name}: with other samples' images the policy loses {interval(found, sign=True)} of its {main_word(result.task)}, {said}."
-    page.status("passed" if seen else "warned", text)
+    lost = f"the policy loses {interval(found)} of its {main_word(result.task)}"
+    page.status("passed" if seen else "warned", f"{result.name}: with other samples' images {lost}, {said}.")
 
 
 def _budgets(page: Report, ledger: Ledger, evaluations: Mapping[str, Sequence[EvaluationResult]]) -> None:

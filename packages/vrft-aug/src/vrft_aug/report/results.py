@@ -10,7 +10,7 @@ from medcore.report import Report
 from medcore.report.figures import confusion_figure
 from vrft_aug.evaluation import EvaluationResult
 from vrft_aug.report.figures import reliability_figure
-from vrft_aug.report.words import PROBE_WORDS, SOURCES, interval, label, main_word, number, shares
+from vrft_aug.report.words import PROBE_WORDS, SOURCES, interval, label, main_word, p_word, shares
 
 Evaluations = Mapping[str, Sequence[EvaluationResult]]
 ENDS = {"start": "before reinforcement learning", "final": "after"}
@@ -75,7 +75,8 @@ def _answers(page: Report, result: EvaluationResult) -> None:
     if result.reliability:
         page.figure(
             reliability_figure(result.reliability),
-            f"{result.name}: confidence of the final policy and how often it is right, in bins of confidence; larger points hold more images.",
+            f"{result.name}: confidence of the final policy and how often it is right, in bins of confidence; larger points hold more "
+            "images.",
         )
 
 
@@ -97,7 +98,7 @@ def _probes(page: Report, results: Sequence[EvaluationResult]) -> None:
             cells = [
                 interval(probe.result.main),
                 interval(probe.reliance, sign=True),
-                number(probe.p_value),
+                p_word(probe.p_value),
                 interval(probe.unchanged),
                 interval(probe.result.metrics["format"]),
             ]

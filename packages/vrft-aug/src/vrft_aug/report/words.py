@@ -94,9 +94,11 @@ def boxes_words(boxes: Sequence[Sequence[float]]) -> str:
     return ", ".join("[" + ", ".join(f"{v:.0f}" for v in box) + "]" for box in boxes) or "none"
 
 
-def number(value: float | None, digits: int = 3) -> str | None:
-    """A number for a table, None for none."""
-    return None if value is None else f"{value:.{digits}f}"
+def p_word(value: float | None) -> str | None:
+    """A p-value for a table, None for none."""
+    if value is None:
+        return None
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def main_word(task: str) -> str:
