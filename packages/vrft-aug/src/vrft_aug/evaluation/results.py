@@ -238,4 +238,4 @@ def read_evaluation(folder: Path) -> dict[str, list[EvaluationResult]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(folder / EVALUATION, "or its predictions cannot be read", hint) from error
+        raise InputError(folder / EVALUATION, f"cannot be read together with {PREDICTIONS}", hint) from error
