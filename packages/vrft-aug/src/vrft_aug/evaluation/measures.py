@@ -65,7 +65,8 @@ def measure(
         Go into the result.
     """
     everything: dict[str, _Measure] = {"format": _Measure(data=_numbers(predictions, "format"))}
-    confusion, source, reliable = None, None, ()
+    confusion, source = None, None
+    reliable: tuple[dict[str, float], ...] = ()
     if task == "localisation":
         everything |= _boxes(predictions)
     else:

@@ -107,7 +107,7 @@ def _sampled(
 
 
 def _add_samples(predictions: Sequence[Prediction], sampled: Sequence[list[Prediction]], classes: Sequence[str]) -> None:
-    place = {name: i for i, name in enumerate(classes)}
+    place: dict[Any, int] = {name: i for i, name in enumerate(classes)}
     for prediction, group in zip(predictions, sampled, strict=True):
         prediction["samples"] = group
         if prediction["task"] != "localisation":

@@ -32,9 +32,11 @@ def add_curves(page: Report, name: str, history: Log) -> None:
 
 
 def _figure(panels: Mapping[str, Mapping[str, Any]], window: int) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     figure = training_figure(panels, window=window)
     for axis, title in zip(figure.axes, panels, strict=True):
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
         if title.endswith("(share)"):
             axis.set_ylim(-0.03, 1.03)
         if title == _SPREAD and (legend := axis.get_legend()):

@@ -33,6 +33,7 @@ def write_audit(folder: Path, recipe: Recipe, train: Mapping[str, Any]) -> dict[
         ``stages`` as :meth:`vrft_aug.audit.StageAudit.as_dict` gives them, or the ``reason`` why there are none.
     """
     settings = AuditSettings(samples=recipe.evaluation.audit_samples, seed=recipe.evaluation.seed)
+    found: dict[str, Any]
     try:
         found = {"stages": [audit_stage(stage, train[stage.name], settings).as_dict() for stage in recipe.stages]}
     except MedcoreError as error:
