@@ -35,7 +35,12 @@ QUICK = EvaluationSettings(resamples=100)
 
 def seen(page):
     """The text of a page, cells apart."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " | ", page)).split())
+    return plain(unescape(re.sub(r"(\s*<[^>]+>\s*)+", " | ", page)))
+
+
+def plain(text):
+    """A text with simple spaces."""
+    return " ".join(text.split())
 
 
 def test_the_page_has_what_a_reader_needs_and_loads_nothing(finished):
@@ -205,8 +210,8 @@ def test_the_page_says_whether_the_picture_is_needed(tmp_path, probe, state, sai
     shown, summary = page_of(tmp_path, {"start": [results("abc" * 10)], "final": [found]})
     line = next(part for part in shown.split(" | ") if said in part)
     assert line.startswith("grades: with other samples' images the policy loses")
-    assert f"{state} | | {line}" in shown
-    assert f"other samples' images | | {interval(found.probes['shuffled'].result.main)}" in shown.replace("grades: ", "")
+    assert f"{state} | {line}" in shown
+    assert f"other samples' images | {plain(interval(found.probes['shuffled'].result.main))}" in shown
     assert summary["evaluations"]["final"][0]["probes"]["shuffled"]["reliance"]["value"] == (1 if "bca" in probe else 0)
 
 
@@ -214,7 +219,7 @@ def test_every_policy_and_every_task_stand_in_one_table(tmp_path):
     evaluations = {name: [results(a)] for name, a in (("start", "a" * 30), ("after first", "ab" * 15), ("final", "abc" * 10))}
     shown, _ = page_of(tmp_path, evaluations)
     for name, (result,) in evaluations.items():
-        assert f"{name} | | {interval(result.main)}" in shown
+        assert f"{name} | {plain(interval(result.main))}" in shown
     assert "after reinforcement learning better than before it" in shown
 
 
@@ -222,10 +227,10 @@ def test_refusals_failures_and_knowledge_are_shown(tmp_path):
     record = StageRecord(state="complete", unjudged={"mine": {"time-out": 3}})
     ledger = Ledger(folder=tmp_path, recipe={}, data={}, stages={"grades": record})
     shown, _ = page_of(tmp_path, {"start": [results("abc" * 10)], "final": [results("ab?" * 10)]}, ledger=ledger)
-    assert "grades | | mine | | time-out | | 3" in shown
+    assert "grades | mine | time-out | 3" in shown
     assert "The reward of grades, mine failed on 3 completions" in shown
     reason = next(iter(results("ab?" * 10).refusals))
-    assert f"{reason} | | 0.333" in shown
+    assert f"{reason} | 0.333" in shown
     assert "after reinforcement learning worse than before it" in shown
 
 
@@ -235,7 +240,7 @@ def test_where_scores_come_from_is_said(tmp_path):
     found = measure(predictions, "grading", "abc", QUICK, name="grades")
     shown, _ = page_of(tmp_path, {"start": [found], "final": [found]})
     assert "are of the probability of each class as the answer (teacher forcing)." in shown
-    assert "grades: AUROC | | 1.000" in shown
+    assert "grades: AUROC | 1.000" in shown
     assert "in bins of confidence" in shown
 
 
@@ -261,5 +266,5 @@ def test_knowledge_has_an_origin(tmp_path, one_stage, as_recipe):
     assert len(found["reasoning"]["sha256"]) == 64
     facts = RunFacts(folder=tmp_path, ledger=Ledger(folder=tmp_path, recipe={}, data={}), record={"knowledge": found})
     write_report(facts)
-    assert "A. Author | | none | | 2026-01-31 | | CC-BY-4.0" in seen((tmp_path / "report.html").read_text())
+    assert "A. Author | none | 2026-01-31 | CC-BY-4.0" in seen((tmp_path / "report.html").read_text())
     assert knowledge_origins(as_recipe({**one_stage, "stages": [{**one_stage["stages"][0], "knowledge": None}]})) == {}

@@ -107,12 +107,12 @@ def _sampled(
 
 
 def _add_samples(predictions: Sequence[Prediction], sampled: Sequence[list[Prediction]], classes: Sequence[str]) -> None:
-    place: dict[Any, int] = {name: i for i, name in enumerate(classes)}
+    place = {name: i for i, name in enumerate(classes)}
     for prediction, group in zip(predictions, sampled, strict=True):
         prediction["samples"] = group
         if prediction["task"] != "localisation":
             answers = [s["answer"] for s in group]
-            prediction["votes"] = votes([place.get(a, a) if isinstance(a, str) else a for a in answers], len(classes))
+            prediction["votes"] = votes([place.get(a) if isinstance(a, str) else a for a in answers], len(classes))
 
 
 def _probe(

@@ -77,7 +77,7 @@ def add_completions(page: Report, table: LoggedStage, rows: Any | None) -> None:
 
 def sample_groups(table: LoggedStage) -> list[list[dict[str, Any]]]:
     """Of the first and the last round the group with the widest spread of advantages, its completions from best to worst."""
-    rounds = table.rounds()
+    rounds = table.rounds() if table.entries else []
     found = []
     for part in dict.fromkeys([*rounds[:1], *rounds[-1:]]):
         n = table.facts.generations
