@@ -212,7 +212,7 @@ def test_the_page_says_whether_the_picture_is_needed(tmp_path, probe, state, sai
     assert line.startswith("grades: with other samples' images the policy loses")
     assert f"{state} | {line}" in shown
     assert f"other samples' images | {plain(interval(found.probes['shuffled'].result.main))}" in shown
-    assert summary["evaluations"]["final"][0]["probes"]["shuffled"]["reliance"]["value"] == (1 if "bca" in probe else 0)
+    assert summary["evaluations"]["final"][0]["probes"]["shuffled"]["reliance"]["value"] == (1 if probe.startswith("bca") else 0)
 
 
 def test_every_policy_and_every_task_stand_in_one_table(tmp_path):
