@@ -11,7 +11,7 @@ from html import unescape
 import pytest
 
 from medcore.errors import InputError
-from vrft_aug.completions import LoggedStage, TableFacts
+from vrft_aug.completions import LoggedStage, TableFacts, read_table
 from vrft_aug.data import load_stages
 from vrft_aug.evaluation import compare, judge, measure
 from vrft_aug.ledger import Ledger, StageRecord
@@ -19,6 +19,7 @@ from vrft_aug.recipe import EvaluationSettings
 from vrft_aug.report import (
     RunFacts,
     change,
+    edge_rounds,
     examples_figure,
     interval,
     knowledge_origins,
@@ -164,6 +165,31 @@ def test_the_group_with_the_widest_advantages_is_chosen():
     groups = sample_groups(LoggedStage(name="s", facts=facts, rows=[], entries=entries))
     assert [[e["name"] for e in group] for group in groups] == [["02", "03"], ["10", "11"]]
     assert sample_groups(LoggedStage(name="s", facts=facts, rows=[], entries=[])) == []
+
+
+@pytest.mark.parametrize("block", [64, 4096, 1 << 20])
+def test_the_first_and_the_last_round_are_read_from_a_table(finished, tmp_path, monkeypatch, block):
+    monkeypatch.setattr("vrft_aug.report.reading._BLOCK", block)
+    folder = tmp_path / "completions"
+    shutil.copytree(finished.folder / "stages" / "2-reasoning" / "completions", folder)
+    whole = read_table(folder, "reasoning")
+    rounds = whole.rounds()
+    found = edge_rounds(folder, "reasoning")
+    assert found.entries == [whole.entries[i] for part in (rounds[0], rounds[-1]) for i in part]
+    assert (found.rows, found.facts) == (whole.rows, whole.facts)
+    table = folder / "completions.jsonl"
+    content = table.read_bytes()
+    table.write_bytes(content[:-20])
+    torn = edge_rounds(folder, "reasoning").entries
+    n = whole.facts.generations
+    assert torn == found.entries[:-n]
+    table.write_bytes(b"".join(content.splitlines(keepends=True)[: len(rounds[0])]))
+    assert edge_rounds(folder, "reasoning").entries == found.entries[: len(rounds[0])]
+    table.write_bytes(b"")
+    assert edge_rounds(folder, "reasoning").entries == []
+    table.write_bytes(b'{"no": 1}\n{"no": 2}\n')
+    with pytest.raises(InputError, match=r"completions\.jsonl: cannot be read"):
+        edge_rounds(folder, "reasoning")
 
 
 def test_a_run_that_is_not_finished_has_a_page(finished, tmp_path):

@@ -5,7 +5,7 @@ from vrft_aug.report.examples import sample_groups
 from vrft_aug.report.figures import examples_figure, pick, reliability_figure
 from vrft_aug.report.origins import knowledge_origins
 from vrft_aug.report.page import write_report
-from vrft_aug.report.reading import AUDIT, RunFacts, read_run
+from vrft_aug.report.reading import AUDIT, RunFacts, edge_rounds, read_run
 from vrft_aug.report.rewards import write_audit
 from vrft_aug.report.words import LABELS, change, interval, label
 
@@ -14,6 +14,7 @@ __all__ = [
     "LABELS",
     "RunFacts",
     "change",
+    "edge_rounds",
     "examples_figure",
     "interval",
     "knowledge_origins",
