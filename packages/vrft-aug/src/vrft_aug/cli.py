@@ -180,14 +180,34 @@ def train(
 @commandline.command(app, writes=True, recipe=True)
 def evaluate(
     run: Invocation,
-    checkpoint: Annotated[Path, typer.Argument(help="Folder of a policy, or of a finished run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a policy, a checkpoint, or a run (its last policy).")],
     recipe: Annotated[Path, typer.Option(help="Recipe whose held-out images are judged.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for evaluation.json and predictions.jsonl.")] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--probe",
+            "--probes",
+            help="Ask again with blank or shuffled images, with no-knowledge, or for another format: form-thinking, form-reasoning, "
+            "form-boxed, form-line. Repeat it, or say all.",
+        ),
+    ] = None,
+    samples: Annotated[int | None, typer.Option("-k", "--samples", help="Sampled answers of each image, the K of Pass@K.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the sampled answers.")] = None,
+    likelihood: Annotated[
+        bool | None, typer.Option("--likelihood/--no-likelihood", help="Score every class, for AUROC and calibration.")
+    ] = None,
 ) -> dict[str, Any]:
     """Judge a policy on the held-out images of a recipe."""
-    from vrft_aug.recipe import load_recipe
+    from dataclasses import replace
+
+    from medcore.config import from_mapping, to_mapping
+    from vrft_aug.recipe import EvaluationSettings, load_recipe
 
     wanted = load_recipe(recipe, run.overrides)
+    given = {"probes": probe, "samples": samples, "temperature": temperature, "likelihood": likelihood}
+    options = to_mapping(wanted.evaluation) | {key: value for key, value in given.items() if value is not None}
+    wanted = replace(wanted, evaluation=from_mapping(EvaluationSettings, options, "evaluation"))
     if run.dry_run:
         run.say(f"would judge {checkpoint} on {', '.join(s.name for s in wanted.stages)}")
         return {"checkpoint": str(checkpoint), "sets": [s.name for s in wanted.stages]}
@@ -198,6 +218,32 @@ def evaluate(
     for found in results:
         _show_result(run, found)
     return {"checkpoint": str(checkpoint), "evaluations": [r.as_dict() for r in results]}
+
+
+@commandline.command(app)
+def report(
+    run: Invocation,
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")],
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Read the run's data to show images.")] = True,
+) -> dict[str, Any]:
+    """Make the page of a run again from its folder, without a model."""
+    from medcore.errors import MedcoreError
+    from vrft_aug.report import read_run, write_report
+
+    facts = read_run(folder)
+    train, held_out = {}, {}
+    if images:
+        from vrft_aug.data import load_stages
+
+        try:
+            stages = facts.recipe().stages
+            for stage, parts in zip(stages, load_stages(stages), strict=True):
+                train[stage.name], held_out[stage.name] = parts.train, parts.held_out
+        except MedcoreError as error:
+            run.say(f"without images: {error}")
+    write_report(facts, train=train, held_out=held_out)
+    run.say(f"report {folder / 'report.html'}")
+    return {"run": str(folder), "report": str(folder / "report.html"), "images": bool(train)}
 
 
 @commandline.command(app, writes=True)
@@ -326,10 +372,15 @@ def doctor(run: Invocation) -> dict[str, Any]:
 
 def _show_result(run: Invocation, found: Any) -> None:
     """One line for each held-out set."""
-    from vrft_aug.report import LABELS, interval
+    from vrft_aug.report import interval, label
 
-    shown = ", ".join(f"{LABELS[key]} {interval(value)}" for key, value in found.metrics.items())
+    shown = ", ".join(f"{label(key)} {interval(value)}" for key, value in found.metrics.items())
     run.say(f"{found.name}: {shown} ({len(found.predictions)} held-out images)")
+    for name, probe in found.probes.items():
+        if probe.result is None:
+            run.say(f"  {name}: not made, {probe.reason}")
+        else:
+            run.say(f"  {name}: {interval(probe.result.main)}, reliance {interval(probe.reliance, sign=True)}")
 
 
 def _show_rescored(run: Invocation, stages: list[dict[str, Any]]) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "KnowledgeSettings",
     "LoraSettings",
     "ModelSettings",
+    "ProbeName",
     "PromptSettings",
     "Recipe",
     "RewardSettings",
@@ -52,6 +53,7 @@ _REWARD_TASKS: dict[str, tuple[Task, ...]] = {
     "multi_grade_fuzzy": ("grading",),
     "box_iou": ("localisation",),
 }
+ProbeName = Literal["all", "blank", "shuffled", "no-knowledge", "form-thinking", "form-reasoning", "form-boxed", "form-line"]
 _OWN_FIELDS = ("output_dir", "reward_weights", "seed", "resume_from_checkpoint")
 _STAGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
@@ -245,7 +247,7 @@ class StageSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How held-out images are judged."""
+    """How held-out images are judged; the defaults cost one greedy answer an image, before and after reinforcement learning."""
 
     batch_size: int = 64
     """Images a batch of generation."""
@@ -255,10 +257,35 @@ class EvaluationSettings:
     """Confidence level of intervals."""
     resamples: int = 2000
     """Bootstrap resamples of subjects."""
+    policies: Literal["ends", "all"] = "ends"
+    """Which policies a run judges: those before and after reinforcement learning, or those after every stage too."""
+    samples: int = 0
+    """Sampled answers of each image, the K of Pass@K; 0 for none."""
+    temperature: float = 1.0
+    """Temperature of the sampled answers."""
+    likelihood: bool = False
+    """Score every class by the probability of its answer (one forward pass a class and image), for AUROC and calibration."""
+    probes: tuple[ProbeName, ...] = ()
+    """Questions asked again without the picture, without the knowledge, or for another format; ``all`` for each that applies."""
+    right_iou: float = 0.5
+    """Boxes are right from this overlap on (F1, Pass@K)."""
+    audit_samples: int = 16
+    """Training images of each stage with which a run's rewards are attacked for its report; 0 leaves the audit out."""
+    seed: int = 0
+    """Seed of sampling and of the exchange of images."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.max_new_tokens < 1 or self.resamples < 1 or not 0 < self.level < 1:
             raise ConfigError("evaluation", f"has {self}", "give positive numbers and a level between 0 and 1")
+        if self.samples == 1 or min(self.samples, self.audit_samples, self.seed) < 0:
+            problem = f"has samples {self.samples}, audit_samples {self.audit_samples} and seed {self.seed}"
+            raise ConfigError("evaluation", problem, "give at least 2 samples or 0 for none, and nothing below 0")
+        if not self.temperature > 0 or not 0 < self.right_iou <= 1:
+            problem = f"has temperature {self.temperature} and right_iou {self.right_iou}"
+            raise ConfigError("evaluation", problem, "give a temperature above 0, and right_iou in (0, 1]")
+        twice = next((name for name in self.probes if self.probes.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError("evaluation.probes", f"names {twice} twice", "name each once")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medcore.atomic import atomic_directory, check_writable, lock, verify_directory
-from medcore.errors import InputError, MedcoreError, OutputError, OutputExistsError
+from medcore.errors import ConfigError, InputError, MedcoreError, OutputError, OutputExistsError
 from vrft_aug.ledger import LEDGER
 
 
@@ -62,6 +62,35 @@ def publish_final(policy: Path, final: Path) -> None:
         for file in policy.iterdir():
             if file.name != "manifest.json":
                 shutil.copy2(file, temporary / file.name)
+
+
+def find_policy(folder: Path) -> Path:
+    """The policy that a folder stands for.
+
+    Parameters
+    ----------
+    folder
+        A policy or a checkpoint; a folder of checkpoints, whose newest complete one is taken; a run, finished (``final``) or not (the
+        policy of the last stage that is done).
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    from vrft_aug import checkpoints
+
+    if not folder.is_dir():
+        raise ConfigError(folder, "is not a folder", "give the folder of a policy, a checkpoint or a run")
+    if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return folder
+    if (folder / "final").is_dir():
+        return folder / "final"
+    stages = sorted((folder / "stages").glob("*-*/policy"), key=lambda p: int(p.parent.name.split("-", 1)[0]))
+    found = next((p for p in reversed(stages) if complete(p)), None) or checkpoints.latest(folder)
+    if found is None:
+        raise ConfigError(folder, "holds no policy", "give the folder of a policy, a checkpoint or a run")
+    return found
 
 
 def complete(folder: Path) -> bool:

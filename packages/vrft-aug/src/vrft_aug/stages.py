@@ -31,14 +31,14 @@ from medcore.errors import ConfigError
 from medcore.provenance import RunRecord
 from vrft_aug import checkpoints, prompts
 from vrft_aug.data import load_rows, load_stages
-from vrft_aug.evaluation import EvaluationResult, evaluate_policy, write_evaluation
+from vrft_aug.evaluation import EvaluationResult, answer_form, evaluate_policy, write_evaluation
 from vrft_aug.hooks import RefinementHook, build_hook
 from vrft_aug.ledger import WARM_START, Ledger, StageRecord, fingerprint
 from vrft_aug.models import build_tiny_model, known_deprecations, load_policy, prepare, quiet_progress, save_policy
 from vrft_aug.recipe import Recipe
-from vrft_aug.report import write_report
+from vrft_aug.report import knowledge_origins, read_run, write_audit, write_report
 from vrft_aug.rewards import build_reward
-from vrft_aug.run_folder import check_output, clear_run, complete, held, publish_final
+from vrft_aug.run_folder import check_output, clear_run, complete, find_policy, held, publish_final
 from vrft_aug.trainer import build_trainer, grpo_arguments
 from vrft_aug.warmstart import build_warm_start, weaken
 
@@ -57,7 +57,8 @@ class RunResult:
     ledger
         What was done.
     evaluations
-        Results on held-out images, for the policy before reinforcement learning (``start``) and after it (``final``).
+        Results on held-out images, for the policy before reinforcement learning (``start``) and after it (``final``); if the recipe says
+        so, also after each stage in between (``after NAME``).
     """
 
     folder: Path
@@ -236,7 +237,9 @@ class Run:
         """Judge the policy at a path on every stage's held-out images."""
         model, processor = load_policy(self.recipe.model, policy)
         return [
-            evaluate_policy(model, processor, self.held_out[s.name], self.recipe.evaluation, name=s.name)
+            evaluate_policy(
+                model, processor, self.held_out[s.name], self.recipe.evaluation, name=s.name, form=answer_form(s.rewards)
+            )
             for s in self.recipe.stages
         ]
 
@@ -280,22 +283,29 @@ def run_recipe(
             clear_run(output)
         sweep(output)
         ledger = Ledger.open(output, recipe, run.data)
-        provenance = RunRecord(
-            command="vrft-aug train", settings=recipe, seed=recipe.seed, device=_device(), extra={"data": run.data}
-        )
+        origin = {"data": run.data, "knowledge": knowledge_origins(recipe)}
+        provenance = RunRecord(command="vrft-aug train", settings=recipe, seed=recipe.seed, device=_device(), extra=origin)
         run.build_base()
         start = policy = run.warm_start(ledger)
-        for number in range(len(recipe.stages)):
-            policy = run.stage(ledger, number, policy)
+        policies: dict[str, Path | str] = {"start": start}
+        for number, stage in enumerate(recipe.stages):
+            policies[stage.name] = policy = run.stage(ledger, number, policy)
         publish_final(Path(policy), output / "final")
         say("evaluating on held-out images")
-        evaluations = {"start": run.evaluate(start), "final": run.evaluate(output / "final")}
+        evaluations = {name: run.evaluate(path) for name, path in _judged(policies, recipe, output / "final").items()}
         write_evaluation(output, evaluations, recipe.evaluation)
-        logs = {name: run.stage_folder(name) / "log.json" for name in ledger.stages}
-        write_report(output, ledger, evaluations, provenance.as_dict(), logs=logs, rows=run.held_out)
+        if recipe.evaluation.audit_samples:
+            write_audit(output, recipe, run.train)
         provenance.write(output)
+        write_report(read_run(output), train=run.train, held_out=run.held_out)
         ledger.complete()
     return RunResult(folder=output, ledger=ledger, evaluations=evaluations)
+
+
+def _judged(policies: dict[str, Path | str], recipe: Recipe, final: Path) -> dict[str, Path | str]:
+    """The policies that are judged, in the order in which they came to be; the last stage's is the final one."""
+    inner = [s.name for s in recipe.stages[:-1]] if recipe.evaluation.policies == "all" else []
+    return {"start": policies["start"], **{f"after {name}": policies[name] for name in inner}, "final": final}
 
 
 def evaluate_folder(
@@ -306,7 +316,8 @@ def evaluate_folder(
     Parameters
     ----------
     folder
-        A policy's folder, or a finished run's.
+        A policy's folder, a checkpoint, a folder of checkpoints (the newest), or a run's (its last policy), see
+        :func:`vrft_aug.run_folder.find_policy`.
     recipe
         Whose data, prompts and evaluation settings are used.
     output
@@ -321,11 +332,7 @@ def evaluate_folder(
     OutputExistsError, OutputError
         If `output` exists or cannot be written.
     """
-    folder = Path(folder)
-    if (folder / "final").is_dir():
-        folder /= "final"
-    if not folder.is_dir():
-        raise ConfigError(folder, "is not a folder", "give the folder of a policy or of a finished run")
+    folder = find_policy(Path(folder))
     if output is not None:
         check_writable(output, force=force)
     prepare()
@@ -333,7 +340,10 @@ def evaluate_folder(
     held_out = {s.name: p.held_out for s, p in zip(recipe.stages, load_stages(recipe.stages), strict=True)}
     record = RunRecord(command="vrft-aug evaluate", settings=recipe, seed=recipe.seed, inputs=[folder], device=_device())
     model, processor = load_policy(recipe.model, folder)
-    results = [evaluate_policy(model, processor, rows, recipe.evaluation, name=name) for name, rows in held_out.items()]
+    results = [
+        evaluate_policy(model, processor, held_out[s.name], recipe.evaluation, name=s.name, form=answer_form(s.rewards))
+        for s in recipe.stages
+    ]
     if output is not None:
         with atomic_directory(output, force=force) as temporary:
             write_evaluation(temporary, {"policy": results}, recipe.evaluation)

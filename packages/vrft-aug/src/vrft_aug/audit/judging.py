@@ -6,15 +6,16 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from medcore.errors import ConfigError
 from vrft_aug.audit.attacks import ATTACKS, RIGHT, ROUGH, SPELLED, WRONG, Attempt, attempts
 from vrft_aug.data import load_stages
+from vrft_aug.evaluation import answer_form
 from vrft_aug.parsing import AnswerForm
-from vrft_aug.recipe import Recipe
+from vrft_aug.recipe import Recipe, StageSettings
 from vrft_aug.rewards import build_reward
 
 SUM = "sum"
@@ -89,6 +90,18 @@ class StageAudit:
             "faults": list(self.faults),
         }
 
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> StageAudit:
+        """The audit that :meth:`as_dict` described."""
+        return cls(
+            name=facts["stage"],
+            samples=facts["samples"],
+            rewards=tuple(facts["rewards"]),
+            earned=facts["earned"],
+            excess=facts["excess"],
+            faults=tuple(facts["faults"]),
+        )
+
 
 def audit_recipe(recipe: Recipe, settings: AuditSettings | None = None) -> list[StageAudit]:
     """Attack the rewards of every stage on its own training data.
@@ -98,21 +111,39 @@ def audit_recipe(recipe: Recipe, settings: AuditSettings | None = None) -> list[
     InputError
         If the data cannot be read or a reward cannot be made.
     """
+    parts = load_stages(recipe.stages)
+    return [audit_stage(stage, part.train, settings) for stage, part in zip(recipe.stages, parts, strict=True)]
+
+
+def audit_stage(stage: StageSettings, train: Any, settings: AuditSettings | None = None) -> StageAudit:
+    """Attack the rewards of one stage.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    train
+        Its training rows, see :mod:`vrft_aug.data`.
+    settings
+        How many of them are attacked, and what is passed over.
+
+    Raises
+    ------
+    ConfigError
+        If a reward cannot be made.
+    """
     settings = settings or AuditSettings()
-    found = []
-    for stage, parts in zip(recipe.stages, load_stages(recipe.stages), strict=True):
-        chosen = np.random.default_rng(settings.seed).permutation(len(parts.train))[: settings.samples]
-        rows = [parts.train[int(i)] for i in sorted(chosen)]
-        guarded = [build_reward(r) for r in stage.rewards]
-        try:
-            weighted = {r.shown: (reward, r.weight) for r, reward in zip(stage.rewards, guarded, strict=True)}
-            form = cast("AnswerForm", next((r.options["form"] for r in stage.rewards if "form" in r.options), "tags"))
-            asked = any(r.name == "calibration" or r.options.get("confidence") for r in stage.rewards)
-            found.append(audit_rows(stage.name, rows, weighted, settings, form=form, confidence=CONFIDENCE if asked else None))
-        finally:
-            for reward in guarded:
-                reward.close()
-    return found
+    chosen = np.random.default_rng(settings.seed).permutation(len(train))[: settings.samples]
+    rows = [train[int(i)] for i in sorted(chosen)]
+    guarded = [build_reward(r) for r in stage.rewards]
+    try:
+        weighted = {r.shown: (reward, r.weight) for r, reward in zip(stage.rewards, guarded, strict=True)}
+        asked = any(r.name == "calibration" or r.options.get("confidence") for r in stage.rewards)
+        form, confidence = answer_form(stage.rewards), CONFIDENCE if asked else None
+        return audit_rows(stage.name, rows, weighted, settings, form=form, confidence=confidence)
+    finally:
+        for reward in guarded:
+            reward.close()
 
 
 def audit_rows(

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from medcore.config import to_mapping
-from medcore.errors import InputError
 from vrft_aug.advantages import spread, weighted_sum
+from vrft_aug.evaluation import pass_at_k
 
 _EQUAL = 1e-8  # rewards of a group that differ by less do not move the policy; trl calls its spread zero
 
@@ -107,27 +107,6 @@ class Figures:
         """JSON-ready."""
         plain: dict[str, Any] = to_mapping(self)
         return plain | {"pass_at": {str(k): v for k, v in self.pass_at.items()}}
-
-
-def pass_at_k(n: int, right: int, k: int) -> float:
-    r"""Probability that at least one of `k` answers is right, from `n` of which `right` are, without bias.
-
-    .. math::
-        1 - \binom{n - c}{k} \Big/ \binom{n}{k}
-
-    (Chen et al. 2021, arXiv 2107.03374).
-
-    >>> pass_at_k(8, 2, 1), pass_at_k(8, 0, 8), pass_at_k(8, 1, 8)
-    (0.25, 0.0, 1.0)
-
-    Raises
-    ------
-    InputError
-        Unless ``0 <= right <= n`` and ``1 <= k <= n``.
-    """
-    if not (0 <= right <= n and 1 <= k <= n):
-        raise InputError("pass_at_k", f"has {right} right of {n} answers and k {k}", "give 0 <= right <= n and 1 <= k <= n")
-    return 1.0 - math.comb(n - right, k) / math.comb(n, k)
 
 
 def separation(
