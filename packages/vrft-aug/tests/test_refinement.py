@@ -56,7 +56,7 @@ HOOKS_TO_CHECK = [
 ]
 
 
-@pytest.mark.parametrize("hook", HOOKS_TO_CHECK, ids=lambda hook: repr(hook)[:60])
+@pytest.mark.parametrize("hook", HOOKS_TO_CHECK, ids=lambda hook: type(hook).__name__)
 def test_built_in_hooks_pass_the_public_check(hook: RefinementHook) -> None:
     check_hook(hook)
 

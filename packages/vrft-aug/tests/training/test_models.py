@@ -146,7 +146,7 @@ def test_freezing_the_vision_tower(tiny):
         (("*language_model.layers.0.*",), lambda n: "language_model.layers.0." in n),
         (("vision", "*.layers.[1-9].*"), lambda n: "visual" in n or "layers.1." in n),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else str(value),
 )
 def test_freezing_parts_by_name(tiny, parts, expected):
     model, _ = load_policy(ModelSettings(path=str(tiny), freeze=parts))
