@@ -111,13 +111,15 @@ def test_open_questions_are_refused_or_skipped(tmp_path: Path) -> None:
 
 
 def test_answers_to_questions_with_different_choices_are_measured(tmp_path: Path) -> None:
-    from vrft_aug.evaluation import EvaluationSettings, _names, judge, measure
+    from vrft_aug.evaluation import judge, measure
+    from vrft_aug.evaluation.policy import _names
+    from vrft_aug.recipe import EvaluationSettings
 
     lines = [m.asked(0), m.asked(1, "no"), m.asked(2, "left", "Which side?", choices=["left", "right"]), m.asked(3)]
     rows = load_parts(stage("vqa", m.vqa(tmp_path / "d", *lines), fraction=0.5)).train
-    assert set(_names(rows)) == {name for row in rows for name in row["classes"]}
-    facts = rows.remove_columns("image")
-    found = measure([judge(r, target(r)) for r in facts], "classification", _names(rows), EvaluationSettings(), name="x")
+    facts = list(rows.remove_columns("image"))
+    assert set(_names(facts)) == {name for row in facts for name in row["classes"]}
+    found = measure([judge(r, target(r)) for r in facts], "classification", _names(facts), EvaluationSettings(), name="x")
     assert found.metrics["accuracy"].value == 1
 
 

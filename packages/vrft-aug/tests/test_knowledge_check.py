@@ -82,16 +82,16 @@ def test_the_same_finding_of_two_stages_is_told_once(tmp_path: Path) -> None:
 
 def test_prompts_that_tell_the_label_are_found_through_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The readers here put nothing of a sample into its prompt, so one that does is made."""
-    from vrft_aug import data
+    from vrft_aug.data import rows
 
-    honest = data._Form.row
+    honest = rows.Form.row
 
     def telling(self: Any, dataset: Any, index: int, *others: Any) -> dict[str, Any]:
         row = honest(self, dataset, index, *others)
         row["prompt"][-1]["content"] += f" Ward {row['grade']}."
         return row
 
-    monkeypatch.setattr(data._Form, "row", telling)
+    monkeypatch.setattr(rows.Form, "row", telling)
     found = check_knowledge(written(tmp_path), recipe(tmp_path))
     assert codes(found) == ["prompt-tells-label"] * 2
     assert found.findings[0].where == "reasoning, training"

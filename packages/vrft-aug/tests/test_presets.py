@@ -39,7 +39,9 @@ def test_every_preset_is_a_recipe_for_every_kind_of_data(tmp_path: Path, name: s
     assert all(stage.prompts.style == "full" for stage in recipe.stages)
     assert all(stage.batch * recipe.processes % stage.generations == 0 for stage in recipe.stages)
     assert {s.data.path is None for s in recipe.stages} == {kind == "scans"}
-    assert recipe.stages[-1].data.kind == {"scans": "drawn-scans", "pneumonia": "medmnist"}.get(kind, "grades")
+    assert recipe.stages[-1].data.kind == {"scans": "drawn-scans", "pneumonia": "medmnist", "prepared": "prepared"}.get(
+        kind, "grades"
+    )
     assert len(recipe.stages) == (2 if name == "vrft-aug" and kind in ("scans", "boxes") else 1) + (
         kind == "boxes" and name in ("lora-single-gpu", "zero3-8gpu")
     )

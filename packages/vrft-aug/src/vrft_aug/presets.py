@@ -14,7 +14,7 @@ from vrft_aug.templates import template
 
 PRESETS = ("grpo-classic", "vrft", "vrft-aug", "lora-single-gpu", "zero3-8gpu")
 """Plain GRPO, the baseline, the whole method, adapters on one GPU, all weights on eight."""
-_KNOWLEDGE = {"scans": "scans", "pneumonia": "pneumonia", "grades": "grades", "boxes": "grades"}
+_KNOWLEDGE = {"scans": "scans", "pneumonia": "pneumonia", "grades": "grades", "boxes": "grades", "prepared": "prepared"}
 _DRAWN = "drawn-scans"  # has boxes as well as classes
 
 
