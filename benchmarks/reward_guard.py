@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from _results import publish
+from _tiny_stage import RECIPE
 
 from medcore.config import from_mapping
 from vrft_aug.data import load_rows
@@ -22,19 +23,6 @@ from vrft_aug.trainer import build_trainer
 
 TESTS = Path(__file__).resolve().parents[1] / "packages" / "vrft-aug" / "tests" / "rewards"
 SEED, ROUNDS, SECONDS = 0, 5, 5.0
-RECIPE: dict[str, Any] = {
-    "model": {"path": "tiny"},
-    "stages": [
-        {
-            "name": "reasoning",
-            "task": "grading",
-            "data": {"kind": "drawn-grades", "train": 48, "held_out": 24, "options": {"num_grades": 4, "sign": "fluid"}},
-            "prompts": {"style": "short"},
-            "rewards": [{"name": "accuracy"}, {"name": "format"}],
-            "grpo": {"max_steps": 4, "num_generations": 8, "per_device_train_batch_size": 64, "max_completion_length": 24},
-        }
-    ],
-}
 KINDS = {
     "all_equal": "behaves (0.25 for all)",
     "raises": "raises",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from _results import publish
+from _tiny_stage import RECIPE
 from PIL import Image
 
 from medcore.config import from_mapping
@@ -24,19 +25,6 @@ from vrft_aug.trainer import build_trainer
 SEED, SIZES = 0, (56, 512, 1024)
 EPOCH = 6
 """Steps in which each image occurs once."""
-RECIPE: dict[str, Any] = {
-    "model": {"path": "tiny"},
-    "stages": [
-        {
-            "name": "reasoning",
-            "task": "grading",
-            "data": {"kind": "drawn-grades", "train": 48, "held_out": 24, "options": {"num_grades": 4, "sign": "fluid"}},
-            "prompts": {"style": "short"},
-            "rewards": [{"name": "accuracy"}, {"name": "format"}],
-            "grpo": {"max_steps": 4, "num_generations": 8, "per_device_train_batch_size": 64, "max_completion_length": 24},
-        }
-    ],
-}
 
 
 def by_length(prompts: Any, completions: Any, **columns: Any) -> list[float]:
