@@ -30,7 +30,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made: list[GuardedReward] = []
 
     def make(name: str, **settings: Any) -> GuardedReward:
-        watch = GuardSettings(**{"seconds": 5.0, "memory_gb": 4.0, **settings})
+        watch = GuardSettings(**{"seconds": 30.0, "memory_gb": 4.0, **settings})
         made.append(build_reward(RewardSettings(name=f"misbehaving:{name}", guard=watch, label=name)))
         return made[-1]
 
@@ -65,7 +65,7 @@ def call(reward: GuardedReward, completions: list[str], **columns: Any) -> list[
 def test_a_misbehaving_reward_costs_its_sample_only(
     build: Any, name: str, value: float | None, reason: str | None, caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
-    reward = build(name, seconds=1.0 if name == "sleeps" else 20.0)
+    reward = build(name, seconds=5.0 if name == "sleeps" else 60.0)
     with caplog.at_level(logging.WARNING):
         assert call(reward, OTHERS) == [0.25, value, 0.25, 0.25]
         assert call(reward, ["1", "2"]) == [0.25, 0.25]  # and it goes on
@@ -158,7 +158,7 @@ def _alive(pid: float) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
 def test_what_a_reward_starts_ends_with_it(build: Any) -> None:
-    reward = build("leaves_a_child", seconds=2.0, budget=1.0)
+    reward = build("leaves_a_child", seconds=5.0, budget=1.0)
     (child,) = call(reward, ["1"])
     assert child is not None
     assert _alive(child)

@@ -79,7 +79,7 @@ def test_misbehaving_rewards_leave_the_advantages_as_they_were(trainer, monkeypa
     untouched = advantages(trainer, lambda prompts, completions, **columns: [0.25] * len(completions))
     assert (untouched != 0).all()
     for name, reason in CASES.items():
-        watch = GuardSettings(seconds=2.0 if name == "sleeps" else 60.0, memory_gb=4.0)
+        watch = GuardSettings(seconds=8.0 if name == "sleeps" else 60.0, memory_gb=4.0)
         reward = build_reward(RewardSettings(name=f"misbehaving:{name}", guard=watch))
         found = advantages(trainer, reward)
         reward.close()
