@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 import tempfile
@@ -44,23 +45,6 @@ HARMFUL = ("exits", "exits_hard", "forks", "sleeps", "allocates")
 """Not tried without the guard: they would end, copy or stop this program."""
 
 
-class Marked:
-    """Hands completions on, the second one as ``bad``, which is what the misbehaving rewards wait for."""
-
-    __name__ = "marked"
-
-    def __init__(self, reward: Any) -> None:
-        self.reward, self.seconds = reward, 0.0
-
-    def __call__(self, prompts: Any, completions: Any, **columns: Any) -> Any:
-        """What the reward returns."""
-        start = time.perf_counter()
-        try:
-            return self.reward(prompts=prompts, completions=[completions[0], "bad", *completions[2:]], **columns)
-        finally:
-            self.seconds = time.perf_counter() - start
-
-
 def by_position(prompts: Any, completions: Any, **columns: Any) -> list[float]:
     """A reward that behaves and tells completions apart."""
     del prompts, columns
@@ -69,7 +53,7 @@ def by_position(prompts: Any, completions: Any, **columns: Any) -> list[float]:
 
 def step(trainer: Any, reward: Any) -> tuple[torch.Tensor, float, float]:
     """Advantages (sorted: trl shuffles them) of a generated and scored batch, seconds of a whole step, and those spent in the reward."""
-    trainer.reward_funcs[1] = Marked(reward)
+    trainer.reward_funcs[1] = importlib.import_module("misbehaving").Marked(reward)
     trainer._buffered_inputs, trainer._step = None, 0  # noqa: SLF001
     trainer.model.train()
     with known_deprecations():
@@ -93,8 +77,6 @@ def tell(found: torch.Tensor, expected: torch.Tensor) -> str:
 
 def without(trainer: Any, name: str, expected: torch.Tensor) -> str:
     """What trl alone makes of it."""
-    import importlib
-
     from trl import GRPOTrainer
 
     from vrft_aug.trainer import AugmentedGRPOTrainer
@@ -124,9 +106,8 @@ def main() -> None:
         policy, processor = load_policy(ModelSettings(), Path(folder) / "tiny")
         with known_deprecations():
             places = {"base": Path(folder) / "tiny", "start": Path(folder) / "tiny"}
-            trainer = build_trainer(
-                stage, policy, processor, data, [by_position, Marked(by_position)], Path(folder), seed=SEED, **places
-            )
+            rewards = [by_position, importlib.import_module("misbehaving").all_equal]
+            trainer = build_trainer(stage, policy, processor, data, rewards, Path(folder), seed=SEED, **places)
         trainer.current_gradient_accumulation_steps = 1  # what its training loop sets
         plain = build_reward(RewardSettings(name="misbehaving:all_equal", guard=GuardSettings(isolate="never")))
         step(trainer, plain)

@@ -29,10 +29,10 @@ from typing import Any, NoReturn
 from medcore.atomic import sweep, write_json
 from medcore.config import from_mapping, to_mapping
 from medcore.errors import InputError, output_error
+from vrft_aug.columns import IMAGES
 
 FOLDER = "completions"
 TABLE, ROWS, FACTS = "completions.jsonl", "rows.jsonl", "facts.json"
-IMAGES = ("image", "images")
 MAX_LINE = 10_000_000
 """Longest line that is read, in bytes."""
 _LOG = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from medcore.atomic import write_json
 from medcore.config import from_mapping, to_mapping
 from medcore.errors import ConfigError, InputError
+from vrft_aug.columns import without_images
 from vrft_aug.recipe import Recipe
 
 LEDGER = "ledger.json"
@@ -148,7 +149,7 @@ def _brief(value: Any) -> str:
 def fingerprint(rows: Any) -> str:
     """SHA-256 over everything but the pixels of rows: identifiers, prompts, truth, in order."""
     digest = hashlib.sha256()
-    without = rows.remove_columns([c for c in ("image", "images") if c in rows.column_names])
+    without = without_images(rows)
     for i in range(len(without)):
         digest.update(json.dumps(without[i], sort_keys=True, default=str).encode())
     return digest.hexdigest()

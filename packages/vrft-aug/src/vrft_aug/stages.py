@@ -30,6 +30,7 @@ from medcore.atomic import atomic_directory, check_writable, sweep, write_json
 from medcore.errors import ConfigError
 from medcore.provenance import RunRecord
 from vrft_aug import checkpoints, prompts
+from vrft_aug.columns import without_images
 from vrft_aug.data import load_rows, load_stages
 from vrft_aug.evaluation import EvaluationResult, answer_form, evaluate_policy, write_evaluation
 from vrft_aug.hooks import RefinementHook, build_hook
@@ -387,7 +388,7 @@ def _finite(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _facts(rows: Any) -> list[dict[str, Any]]:
     """Rows without their images, which need not be decoded."""
-    without = rows.remove_columns([c for c in ("image", "images") if c in rows.column_names])
+    without = without_images(rows)
     return [without[i] for i in range(len(without))]
 
 

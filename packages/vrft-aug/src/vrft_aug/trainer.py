@@ -22,7 +22,8 @@ from medcore.config import unknown_key
 from medcore.errors import ConfigError, NumericalError
 from vrft_aug.advantages import without_favour
 from vrft_aug.checkpoints import ExactResume, HookStates, PublishCheckpoints, ResumeOrder
-from vrft_aug.completions import FOLDER, IMAGES, CompletionLog, Round, TableFacts
+from vrft_aug.columns import IMAGES
+from vrft_aug.completions import FOLDER, CompletionLog, Round, TableFacts
 from vrft_aug.hook_calls import HookCalls
 from vrft_aug.hooks import RefinementHook
 from vrft_aug.recipe import StageSettings

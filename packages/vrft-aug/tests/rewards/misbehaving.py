@@ -14,6 +14,22 @@ from typing import Any
 PATIENT = "Jane Doe, born 1970-01-01"
 
 
+class Marked:
+    """Hands completions on to a reward, the second one as ``bad``, and takes the time."""
+
+    __name__ = "marked"
+
+    def __init__(self, reward: Any) -> None:
+        self.reward, self.seconds = reward, 0.0
+
+    def __call__(self, prompts: Any, completions: Any, **columns: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return self.reward(prompts=prompts, completions=[completions[0], "bad", *completions[2:]], **columns)
+        finally:
+            self.seconds = time.perf_counter() - start
+
+
 def _but(bad: Callable[[], Any]) -> Callable[..., list[Any]]:
     """A reward of a quarter for each completion that calls `bad` for one that says so."""
 

@@ -37,20 +37,12 @@ CASES = {
 }
 
 
-class Marked:
-    """Hands completions on, the second one as ``bad``, which is what the misbehaving rewards wait for."""
-
-    __name__ = "marked"
-
-    def __init__(self, reward):
-        self.reward = reward
-
-    def __call__(self, prompts, completions, **columns):
-        return self.reward(prompts=prompts, completions=[completions[0], "bad", *completions[2:]], **columns)
-
-
 def by_position(prompts, completions, **columns):
     return [float(i % 4) for i in range(len(completions))]
+
+
+def quarter(prompts, completions, **columns):
+    return [0.25] * len(completions)
 
 
 @pytest.fixture
@@ -58,7 +50,7 @@ def trainer(one_stage, as_recipe, tmp_path, finished, warm_policy):
     one_stage["stages"][0]["rewards"] = [{"name": "accuracy"}, {"name": "format"}]
     stage = as_recipe(one_stage).stages[0]
     policy, processor = load_policy(ModelSettings(), warm_policy)
-    rows, rewards = load_rows(stage, part="train"), [by_position, Marked(by_position)]
+    rows, rewards = load_rows(stage, part="train"), [by_position, quarter]
     with known_deprecations():
         return build_trainer(
             stage, policy, processor, rows, rewards, tmp_path, seed=0, base=finished.folder / "base", start=warm_policy
@@ -67,6 +59,8 @@ def trainer(one_stage, as_recipe, tmp_path, finished, warm_policy):
 
 def advantages(trainer, reward):
     """Sorted advantages (trl has shuffled them) of one batch whose second reward is `reward`."""
+    from misbehaving import Marked
+
     trainer.reward_funcs[1] = Marked(reward)
     trainer._buffered_inputs, trainer._step = None, 0
     trainer.model.train()
@@ -76,7 +70,7 @@ def advantages(trainer, reward):
 
 def test_misbehaving_rewards_leave_the_advantages_as_they_were(trainer, monkeypatch, caplog, capfd):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "rewards"))
-    untouched = advantages(trainer, lambda prompts, completions, **columns: [0.25] * len(completions))
+    untouched = advantages(trainer, quarter)
     assert (untouched != 0).all()
     for name, reason in CASES.items():
         watch = GuardSettings(seconds=8.0 if name == "sleeps" else 60.0, memory_gb=4.0)

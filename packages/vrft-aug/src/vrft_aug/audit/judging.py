@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -198,7 +198,7 @@ def audit_rows(
         excess={kind: excess[kind] for kind in order if kind in excess},
         faults=(),
     )
-    return StageAudit(**{**audit.__dict__, "faults": tuple(_faults(audit, settings.tolerance))})
+    return replace(audit, faults=tuple(_faults(audit, settings.tolerance)))
 
 
 def _earn(

@@ -11,6 +11,7 @@ import numpy as np
 
 from medcore.errors import InputError
 from medcore.metrics import MetricResult, cluster_interval, compare_methods, holm
+from vrft_aug.columns import without_images
 from vrft_aug.evaluation.generation import generate, sample
 from vrft_aug.evaluation.judging import judge
 from vrft_aug.evaluation.likelihood import class_answers, log_likelihoods, probabilities
@@ -61,7 +62,7 @@ def evaluate_policy(
         )
     started = time.perf_counter()
     completions = generate(model, processor, rows, settings)
-    without = rows.remove_columns([c for c in ("image", "images") if c in rows.column_names])
+    without = without_images(rows)
     facts = [without[i] for i in range(len(without))]
     names = _names(facts)
     predictions = [judge(row, text, form=form, right_iou=settings.right_iou) for row, text in zip(facts, completions, strict=True)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medcore.errors import ConfigError
-from vrft_aug.completions import IMAGES
+from vrft_aug.columns import IMAGES, without_images
 from vrft_aug.evaluation import Prediction, generate, judge, sample
 from vrft_aug.models import known_deprecations, load_policy
 from vrft_aug.preflight.statistics import Figures, figures
@@ -117,7 +117,7 @@ def _measure(
         seed=seed,
         options=options,
     )
-    facts = rows.remove_columns([c for c in IMAGES if c in rows.column_names])
+    facts = without_images(rows)
     known = [facts[i] for i in range(len(facts))]
     texts = [[made.text for made in group] for group in drawn]
     judged = [[judge(row, text) for text in group] for row, group in zip(known, texts, strict=True)]

@@ -26,6 +26,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from medcore.errors import ConfigError
+from vrft_aug.columns import IMAGES
 from vrft_aug.rewards import frames
 from vrft_aug.rewards.base import Reward
 from vrft_aug.rewards.outcomes import Columns, Outcome
@@ -36,8 +37,6 @@ SLOW_SECONDS = 1.0
 """A batch that takes longer than this is shared among several processes."""
 _MAX_KILLS = 4  # of one batch; then the rest of it is given up
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from vrft_aug.rewards.worker import main; main()"
-# Pixels are sent only to a reward that names them: pickling them takes longer than most rewards.
-_IMAGES = ("image", "images")
 _STATE = ("global_step", "max_steps", "epoch", "num_train_epochs")
 
 
@@ -274,8 +273,8 @@ class _Batch:
         for name, value in self.columns.items():
             if name == "trainer_state":
                 columns[name] = SimpleNamespace(**{k: getattr(value, k, None) for k in _STATE})
-            elif callable(value) or (name in _IMAGES and not images):
-                continue
+            elif callable(value) or (name in IMAGES and not images):
+                continue  # pickling pixels takes longer than most rewards: only a reward that names them gets them
             else:
                 columns[name] = value[part] if isinstance(value, (list, tuple)) and len(value) == total else value
         logs = [name for name in ("log_extra", "log_metric") if name in self.columns]

@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import IO, Any
 
+from vrft_aug.columns import IMAGES
 from vrft_aug.rewards import frames, outcomes
 
 
@@ -52,7 +53,7 @@ class _Worker:
         given = pickle.loads(setup)  # noqa: S301 - see above
         try:
             self._reward = pickle.loads(given["maker"])()  # noqa: S301
-            images = not {"image", "images"}.isdisjoint(inspect.signature(self._reward).parameters)
+            images = not set(IMAGES).isdisjoint(inspect.signature(self._reward).parameters)
         except BaseException as error:  # noqa: BLE001 - a stranger's module may raise anything
             self._answer({"error": f"{type(error).__name__}: {error}"[:300]})
             return
